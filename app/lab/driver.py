@@ -1,0 +1,105 @@
+"""What a testbed driver does for the workflows: provision two gateways, run trials on them, leave no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.candidate import Candidate, Gateway
+from tuner.samples import Sample, Workload
+
+Phase = Literal["provision", "apply", "verify", "measure", "collect", "rollback", "teardown"]
+OnPhase = Callable[[Phase, str], None]
+"""Called from the driver's thread with the phase that begins and one line for people."""
+ShouldCancel = Callable[[], bool]
+"""Polled at least once a second; true stops the running playbook and everything it started."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProvisionedGateway(_Value):
+    """What one gateway said of itself when it was provisioned. Facts are untrusted input: sizes and types are checked."""
+
+    fingerprint: dict[str, Any] = Field(description="CPU model, topology, kernel, tool versions, …; JSON values only")
+    fingerprint_hash: str
+    topology: dict[str, Any] = Field(description="input of tuner.topology.Topology.model_validate")
+    engines: tuple[str, ...] = Field(description="engines that can run here")
+    lane_public_keys: tuple[str, ...] = Field(description="base64; the private halves never leave the gateway")
+
+
+class ProvisionedTestbed(_Value):
+    """Both gateways, ready for trials."""
+
+    gateways: dict[Gateway, ProvisionedGateway]
+    shared_machine: bool = Field(description="both gateways run on the same CPUs (netns)")
+    underlay_mtu: int
+    simulated: bool = False
+
+
+class PhaseTimings(_Value):
+    """Where a trial's time went, in seconds."""
+
+    apply_s: float = 0.0
+    verify_s: float = 0.0
+    measure_s: float = 0.0
+    collect_s: float = 0.0
+    total_s: float = 0.0
+
+    @property
+    def overhead_s(self) -> float:
+        """Time of the trial that was not spent measuring."""
+        return max(0.0, self.total_s - self.measure_s)
+
+
+class TrialResult(_Value):
+    """A candidate that was applied, read back and measured. One sample a workload, in order."""
+
+    samples: tuple[Sample, ...]
+    read_back: Mapping[str, Any] = Field(description="per gateway: what is really set, as the host reports it")
+    timings: PhaseTimings
+
+
+class LabError(Exception):
+    """The lab could not do it: an infrastructure fault. `hint` says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.detail = message, hint, detail
+
+
+class CandidateFailed(LabError):
+    """The candidate itself cannot run here, or its data plane died under load: the trial counts as infeasible."""
+
+
+class LabCancelled(LabError):
+    """`should_cancel` said so; everything the call had started is gone."""
+
+
+class TestbedDriver(Protocol):
+    """One object a testbed. Calls block; a testbed runs one call at a time. All of them may raise LabError."""
+
+    def provision(self, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
+        """Make both gateways ready. Idempotent: heals a half-made or damaged testbed."""
+        ...
+
+    def run_trial(
+        self,
+        candidate: Candidate,
+        workloads: Sequence[Workload],
+        on_phase: OnPhase,
+        should_cancel: ShouldCancel,
+    ) -> TrialResult:
+        """Apply the candidate, read it back, run every workload once. Needs a provisioned testbed."""
+        ...
+
+    def rollback(self) -> None:
+        """Stop the applied candidate and whatever measures it; settings are back to before the first apply."""
+        ...
+
+    def teardown(self) -> None:
+        """Remove everything that this testbed ever made on its hosts. Idempotent; works after a crash."""
+        ...

@@ -1,0 +1,1 @@
+//! ChaCha20-Poly1305 over batches of packets; the backend is chosen at run time.

@@ -1,0 +1,2 @@
+//! The `wirelane` program.
+fn main() {}

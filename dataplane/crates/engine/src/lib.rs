@@ -1,0 +1,2 @@
+//! Lanes, inline and pipelined modes, packet workers, queues, drop counters.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+"""Pure search library: candidates, search space, statistics. No web, no SQL, no Ansible, no clock of its own."""

@@ -1,0 +1,161 @@
+"""The configuration value that a trial measures: engine, mode, lanes, CPU sets, NUMA, MTU, batch, socket buffers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Engine = Literal["wirelane", "wireguard-go"]
+Mode = Literal["inline", "pipelined"]
+NumaPolicy = Literal["local", "bind", "prefer"]
+Gateway = Literal["a", "b"]
+
+GATEWAYS: tuple[Gateway, Gateway] = ("a", "b")
+MAX_LANES = 64
+MAX_CPU = 4095
+
+INLINE_STAGES = ("tx", "rx")
+PIPELINED_STAGES = ("read", "crypto", "write")
+
+_CPULIST = re.compile(r"^(\d{1,4}(-\d{1,4})?)(,\d{1,4}(-\d{1,4})?)*$", re.ASCII)
+
+
+def parse_cpulist(text: str) -> tuple[int, ...]:
+    """CPU numbers of a Linux cpulist such as "0-3,8", ascending and unique; "" is the empty set.
+
+    Raises ValueError for anything else, and for CPU numbers above MAX_CPU.
+    """
+    if text == "":
+        return ()
+    if not _CPULIST.match(text):
+        raise ValueError(f"{text!r} is not a CPU list such as '0-3,8'")
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        low, high = int(first), int(last or first)
+        if high < low or high > MAX_CPU:
+            raise ValueError(f"{part!r} is not a range of CPUs between 0 and {MAX_CPU}")
+        cpus.update(range(low, high + 1))
+    return tuple(sorted(cpus))
+
+
+def format_cpulist(cpus: Iterable[int]) -> str:
+    """The shortest Linux cpulist of the given CPU numbers, such as "0-3,8"."""
+    runs: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+CpuSet = Annotated[str, AfterValidator(lambda text: format_cpulist(parse_cpulist(text)))]
+"""A canonical Linux cpulist; the empty string leaves the placement to the scheduler."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageCpuSets(_Value):
+    """CPU set of each stage on one gateway.
+
+    Thread k of a stage is pinned to CPU number k mod |set| of its set; an empty set leaves it to the scheduler.
+    `tx`/`rx` are the stages of inline mode, `read`/`crypto`/`write` those of pipelined mode, `process` confines
+    every thread of an engine that has no placement of its own (wireguard-go).
+    """
+
+    tx: CpuSet = ""
+    rx: CpuSet = ""
+    read: CpuSet = ""
+    crypto: CpuSet = ""
+    write: CpuSet = ""
+    process: CpuSet = ""
+
+    def used(self) -> dict[str, str]:
+        """The stages that have a CPU set, with it."""
+        return {stage: cpus for stage, cpus in self.model_dump().items() if cpus}
+
+
+class GatewayCpuSets(_Value):
+    """CPU sets of both gateways; they differ when the hosts do, or when both share one machine."""
+
+    a: StageCpuSets = StageCpuSets()
+    b: StageCpuSets = StageCpuSets()
+
+
+class Candidate(_Value):
+    """One configuration of both gateways; two equal candidates behave alike and have the same `key`."""
+
+    engine: Engine = "wirelane"
+    mode: Mode | None = Field("inline", description="wirelane's architecture; null for an engine without modes")
+    lanes: int = Field(1, ge=1, le=MAX_LANES, description="tunnels side by side, each with a port and keys of its own")
+    crypto_workers: int | None = Field(
+        None, ge=1, le=256, description="packet workers per lane and direction; pipelined mode only"
+    )
+    cpu_sets: GatewayCpuSets = GatewayCpuSets()
+    numa_policy: NumaPolicy = Field("local", description="where packet buffers live; nodes follow the CPU sets")
+    mtu: int = Field(1420, ge=1280, le=65455, description="inner MTU in bytes, without the tunnel's headers")
+    batch_packets: int = Field(64, ge=1, le=128, description="most packets handled as one unit of work")
+    socket_buffer_bytes: int = Field(4 << 20, ge=64 << 10, le=256 << 20, description="UDP send and receive buffer")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        allowed = self._allowed_stages()
+        for gateway in GATEWAYS:
+            stray = set(getattr(self.cpu_sets, gateway).used()) - set(allowed)
+            if stray:
+                kind = self.engine if self.mode is None else f"{self.engine} in {self.mode} mode"
+                raise ValueError(f"{kind} has no stage {sorted(stray)[0]!r}; its stages are {', '.join(allowed)}")
+        return self
+
+    def _allowed_stages(self) -> tuple[str, ...]:
+        if self.engine != "wirelane":
+            if self.mode is not None or self.crypto_workers is not None:
+                raise ValueError(f"{self.engine} has neither a mode nor crypto workers: leave both null")
+            return ("process",)
+        if self.mode is None:
+            raise ValueError("wirelane needs a mode: inline or pipelined")
+        if self.mode == "inline":
+            if self.crypto_workers is not None:
+                raise ValueError("crypto_workers belongs to pipelined mode; inline threads encrypt themselves")
+            return INLINE_STAGES
+        if self.crypto_workers is None:
+            raise ValueError("pipelined mode needs crypto_workers, the packet workers per lane and direction")
+        return PIPELINED_STAGES
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits that name this configuration; equal for equal candidates on every machine."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def in_words(self) -> str:
+        """One line for people: "wirelane inline, 2 lanes, tx on CPU 0, rx on CPU 1, MTU 1420"."""
+        words = [self.engine if self.mode is None else f"{self.engine} {self.mode}"]
+        words.append("1 lane" if self.lanes == 1 else f"{self.lanes} lanes")
+        if self.crypto_workers is not None:
+            words.append(f"{self.crypto_workers} crypto worker{'s' if self.crypto_workers > 1 else ''} a direction")
+        a, b = self.cpu_sets.a.used(), self.cpu_sets.b.used()
+        if a == b:
+            words += [f"{stage} on CPU {cpus}" for stage, cpus in a.items()]
+        else:
+            words += [f"{stage} on CPU {cpus} at {name}" for name, sets in (("a", a), ("b", b)) for stage, cpus in sets.items()]
+        if self.numa_policy != "local":
+            words.append(f"NUMA {self.numa_policy}")
+        words.append(f"MTU {self.mtu}")
+        words.append(f"batches of {self.batch_packets}")
+        words.append(f"{self.socket_buffer_bytes / (1 << 20):g} MiB socket buffers")
+        return ", ".join(words)
+
+
+def candidate_json_schema() -> dict[str, Any]:
+    """JSON schema of a candidate, for documents and the generated client."""
+    return Candidate.model_json_schema()

@@ -1,0 +1,80 @@
+"""What one measurement says: a workload for one duration on one applied candidate, with the telemetry of both gateways."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Tool = Literal["iperf3", "pktgen"]
+Direction = Literal["forward", "reverse", "both"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Workload(_Value):
+    """Traffic offered to the link. `forward` flows from gateway a to gateway b."""
+
+    tool: Tool = "iperf3"
+    protocol: Literal["tcp", "udp"] = "tcp"
+    direction: Direction = "forward"
+    flows: int = Field(4, ge=1, le=128, description="flows in each direction; spread evenly over the lanes on purpose")
+    duration_s: float = Field(3.0, gt=0, le=3600)
+    packet_bytes: int | None = Field(
+        None, ge=64, le=9000, description="inner IP packet size for udp and pktgen; null: the tunnel's MTU"
+    )
+    offered_load_gbps: float | None = Field(None, gt=0, le=1000, description="for udp; null: as fast as the sender can")
+    offered_load_pps: float | None = Field(None, gt=0, le=1e9, description="for pktgen; null: as fast as it can")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.tool == "pktgen" and self.protocol != "udp":
+            raise ValueError("pktgen sends udp: set protocol to udp")
+        if self.tool == "pktgen" and self.direction == "both":
+            raise ValueError("pktgen measures one direction at a time: forward or reverse")
+        if self.offered_load_gbps is not None and (self.tool, self.protocol) != ("iperf3", "udp"):
+            raise ValueError("offered_load_gbps is for iperf3 udp")
+        if self.offered_load_pps is not None and self.tool != "pktgen":
+            raise ValueError("offered_load_pps is for pktgen")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Short name for people: "tcp forward", "pktgen 64 B forward"."""
+        kind = f"pktgen {self.packet_bytes or 'MTU'} B" if self.tool == "pktgen" else self.protocol
+        return f"{kind} {self.direction}"
+
+
+class GatewayUsage(_Value):
+    """What one gateway spent during a sample."""
+
+    cpu_busy_ratio: dict[int, float] = Field(description="per CPU number: share of the sample's time it was not idle")
+    data_plane_cpu_s: float = Field(ge=0, description="CPU seconds of the engine's processes")
+    steal_ratio: float = Field(0.0, ge=0, le=1, description="share of time that the hypervisor took away")
+
+
+class Sample(_Value):
+    """One workload, one duration. Rates are what the receiver counted; ratios are between 0 and 1."""
+
+    workload: Workload
+    started_at: datetime
+    duration_s: float = Field(gt=0, description="measured, not asked for")
+    throughput_gbps: float = Field(ge=0, description="goodput of all flows and directions, 1e9 bit/s")
+    packets_per_s: float = Field(ge=0, description="inner packets that arrived")
+    loss_ratio: float | None = Field(None, ge=0, le=1, description="null for tcp")
+    retransmits: int | None = Field(None, ge=0, description="null for udp")
+    lane_shares: tuple[float, ...] = Field(description="each lane's share of the inner bytes, in lane order; sums to 1")
+    gateways: dict[Literal["a", "b"], GatewayUsage]
+    data_plane_cpu_s_per_gbit: float = Field(ge=0, description="both gateways' engine CPU seconds per Gbit carried")
+    argv: tuple[tuple[str, ...], ...] = Field(description="exact command lines of the tools")
+    tool_version: str
+    warnings: tuple[str, ...] = ()
+    simulated: bool = False
+
+    @property
+    def gbit_per_cpu_s(self) -> float:
+        """Gbit carried per CPU-second of the data plane at both ends; 0 when nothing was carried."""
+        return 1 / self.data_plane_cpu_s_per_gbit if self.data_plane_cpu_s_per_gbit > 0 else 0.0
