@@ -1,0 +1,89 @@
+# Wiretune. `make help` lists the targets; every one of them installs what it needs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+WIRETUNE := $(SUDO) $(BIN)/wiretune
+# rustup's and the virtual environment's folders come first, so that tools which setup brought are found.
+export PATH := $(BIN):$(HOME)/.cargo/bin:$(PATH)
+
+WIRELANE := dataplane/target/release/wirelane
+RUST_SOURCES := $(shell find dataplane -path dataplane/target -prune -o \( -name '*.rs' -o -name '*.c' -o -name 'Cargo.*' \) -print)
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
+TUNE_ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# --- the product ------------------------------------------------------------------------------------------------------
+
+.PHONY: tune
+tune: setup ## tune a link between two namespaces on this machine and export the result (TUNE_ARGS="--trials 6")
+	$(WIRETUNE) tune --testbed netns $(TUNE_ARGS)
+
+.PHONY: serve
+serve: setup ## run the service and the dashboard on 127.0.0.1:8080
+	$(WIRETUNE) serve
+
+.PHONY: setup
+setup: $(VENV)/.installed $(WIRELANE) web/dist/index.html ## install and build everything that `make tune` needs
+
+# --- what it needs ----------------------------------------------------------------------------------------------------
+
+$(VENV)/.apt: scripts/setup
+	scripts/setup apt
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/.apt
+	scripts/setup python
+	@touch $@
+
+$(VENV)/.rust: $(VENV)/.apt
+	scripts/setup rust
+	@touch $@
+
+$(VENV)/.node: $(VENV)/.installed
+	scripts/setup node
+	@touch $@
+
+$(WIRELANE): $(RUST_SOURCES) $(VENV)/.rust
+	cd dataplane && cargo build --release --locked
+	@touch $@
+
+web/node_modules/.installed: web/package.json web/package-lock.json $(VENV)/.node
+	cd web && npm ci
+	@touch $@
+
+web/dist/index.html: $(WEB_SOURCES) web/node_modules/.installed
+	cd web && npm run build
+	@touch $@
+
+$(VENV)/.test-tools: $(VENV)/.installed
+	scripts/setup test-tools
+	@touch $@
+
+# --- its quality ------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: $(VENV)/.installed $(VENV)/.rust web/node_modules/.installed ## linters, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd dataplane && cargo fmt --check
+	cd dataplane && cargo clippy --release --all-targets --locked -- -D warnings
+	cd web && npm run check
+
+.PHONY: test
+test: setup $(VENV)/.test-tools ## all tests: data plane, dashboard, service, namespaces, browser
+	cd dataplane && cargo test --release --locked --quiet
+	cd web && npm test
+	$(SUDO) $(BIN)/pytest
+
+.PHONY: clean
+clean: ## remove everything that was built or installed into this folder
+	rm -rf $(VENV) dataplane/target web/node_modules web/dist var
