@@ -147,7 +147,11 @@ class Candidate(_Value):
         if a == b:
             words += [f"{stage} on CPU {cpus}" for stage, cpus in a.items()]
         else:
-            words += [f"{stage} on CPU {cpus} at {name}" for name, sets in (("a", a), ("b", b)) for stage, cpus in sets.items()]
+            words += [
+                f"{stage} on CPU {cpus} at {name}"
+                for name, sets in (("a", a), ("b", b))
+                for stage, cpus in sets.items()
+            ]
         if self.numa_policy != "local":
             words.append(f"NUMA {self.numa_policy}")
         words.append(f"MTU {self.mtu}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,10 +20,11 @@ class BlockMetrics(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    throughput_gbps: float = Field(ge=0, description="geometric mean over the block's workloads, Gbit/s")
-    gbit_per_cpu_s: float = Field(
-        ge=0, description="geometric mean of Gbit carried per data-plane CPU-second, both ends"
+    throughput_gbps: float = Field(gt=0, description="geometric mean over the block's workloads, Gbit/s")
+    gbit_per_cpu_s: float | None = Field(
+        gt=0, description="geometric mean of Gbit carried per data-plane CPU-second of both ends; null: not known"
     )
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ class Objective:
         return tuple(metric.direction for metric in self.metrics)
 
     def values(self, block: BlockMetrics) -> tuple[float, ...]:
-        """The block's value of each metric, in the order of `metrics`."""
-        return tuple(float(getattr(block, metric.name)) for metric in self.metrics)
+        """The block's value of each metric, in the order of `metrics`. Raises ValueError for a metric not known."""
+        values = [getattr(block, metric.name) for metric in self.metrics]
+        if None in values:
+            raise ValueError(f"the block has no {self.metrics[values.index(None)].name}")
+        return tuple(map(float, values))
 
     def score(self, block: BlockMetrics) -> float:
         """One number to rank by, larger is better: the geometric mean of the metrics. Candidates are compared by its
@@ -74,16 +78,14 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 
 
 def block_metrics(samples: Sequence[Sample]) -> BlockMetrics:
-    """Reduces the samples of one block. Raises ValueError when there is none."""
+    """Reduces the samples of one block. Raises ValueError when there is none, or when one carried no traffic."""
     if not samples:
         raise ValueError("a block needs at least one sample")
-
-    def mean(value: Callable[[Sample], float]) -> float:
-        return geometric_mean([value(sample) for sample in samples])
-
+    efficiency = geometric_mean([sample.gbit_per_cpu_s for sample in samples])
     return BlockMetrics(
-        throughput_gbps=mean(lambda sample: sample.throughput_gbps),
-        gbit_per_cpu_s=mean(lambda sample: sample.gbit_per_cpu_s),
+        throughput_gbps=geometric_mean([sample.throughput_gbps for sample in samples]),
+        gbit_per_cpu_s=efficiency if efficiency > 0 else None,
+        simulated=any(sample.simulated for sample in samples),
     )
 
 

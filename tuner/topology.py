@@ -128,7 +128,7 @@ class Topology(_Value):
     def uniform(
         cls, *, nodes: int = 1, cores_per_node: int, threads_per_core: int = 1, nic_node: int | None = 0
     ) -> Topology:
-        """A regular machine, one socket a node, CPUs numbered as Linux does on x86: first threads of all cores first."""
+        """A regular machine, one socket a node, CPUs numbered as x86 Linux does: first threads of all cores first."""
         cores = nodes * cores_per_node
         return cls(
             cpus=tuple(

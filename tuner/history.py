@@ -1,0 +1,77 @@
+"""What a study has done so far: the record that `app` keeps and from which every decision of the tuner follows."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.candidate import Candidate
+from tuner.objectives import ObjectiveName
+from tuner.outcomes import Measured, Outcome
+
+Phase = Literal["baseline", "search", "playoff", "verdict"]
+"""baseline: before the search; search: trials, with the baseline in between; playoff: the best few and the baseline,
+interleaved, to choose one; verdict: that one and the baseline, interleaved, to report."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProcedureSettings(_Value):
+    """How a study spends its budget."""
+
+    objective: ObjectiveName = "throughput"
+    trials: int = Field(40, ge=1, le=10_000, description="candidates to try, the baseline not counted")
+    repeats: int = Field(2, ge=1, le=50, description="blocks a trial")
+    baseline_blocks: int = Field(2, ge=1, le=50, description="blocks of the baseline before the search")
+    baseline_every: int = Field(5, ge=1, le=1000, description="trials between two baseline blocks, to see drift")
+    finalists: int = Field(3, ge=1, le=10, description="best candidates that enter the playoff")
+    playoff_rounds: int = Field(2, ge=1, le=100, description="rounds of finalists and baseline; they choose the best")
+    verdict_rounds: int = Field(8, ge=3, le=1000, description="rounds of best and baseline; only these are reported")
+    time_budget_s: float | None = Field(None, gt=0, description="wall time for everything; null: no limit")
+    attempts: int = Field(3, ge=1, le=10, description="times a block is tried when the lab fails")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="order within the rounds")
+
+
+class TrialRecord(_Value):
+    """A candidate that the search asked for."""
+
+    number: int = Field(ge=0, description="as `StudySearch.ask` numbered it")
+    candidate: Candidate
+    told: bool = Field(False, description="`StudySearch.tell` has had its outcome")
+
+
+class BlockRecord(_Value):
+    """One attempt at measuring one block, also the failed ones."""
+
+    phase: Phase
+    trial_number: int | None = Field(description="null: the baseline")
+    index: int = Field(ge=0, description="repeat within the trial, or round of playoff or verdict")
+    outcome: Outcome
+    started_s: float = Field(ge=0, description="seconds since the study began")
+    duration_s: float = Field(ge=0, description="wall time of the block, applying included")
+
+
+class History(_Value):
+    """Everything asked, measured and told, in order."""
+
+    trials: tuple[TrialRecord, ...] = ()
+    blocks: tuple[BlockRecord, ...] = ()
+    space_exhausted: bool = Field(False, description="`StudySearch.ask` had nothing left to try")
+
+    @cached_property
+    def trials_by_number(self) -> dict[int, TrialRecord]:
+        """The trials by their number."""
+        return {trial.number: trial for trial in self.trials}
+
+    def of(self, trial_number: int | None, *phases: Phase) -> tuple[BlockRecord, ...]:
+        """Blocks of one trial (None: the baseline) in the given phases, in order."""
+        return tuple(block for block in self.blocks if block.trial_number == trial_number and block.phase in phases)
+
+    def measured(self, trial_number: int | None, *phases: Phase) -> tuple[Measured, ...]:
+        """The outcomes of `of` that are measurements."""
+        blocks = self.of(trial_number, *phases)
+        return tuple(block.outcome for block in blocks if isinstance(block.outcome, Measured))

@@ -1,0 +1,54 @@
+"""What came of measuring a candidate: a measurement, an infeasible candidate, or a fault of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.objectives import BlockMetrics, Objective, block_metrics
+from tuner.samples import Sample
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measured(_Value):
+    """The candidate ran; `metrics` of one block, or the median of several when a whole trial is told."""
+
+    kind: Literal["measured"] = "measured"
+    metrics: BlockMetrics
+
+
+class Infeasible(_Value):
+    """The candidate itself cannot run, or broke under load. It is scored as infeasible and not measured again."""
+
+    kind: Literal["infeasible"] = "infeasible"
+    reason: str
+    violated: tuple[str, ...] = Field(("runs",), min_length=1, description="names of the violated constraints")
+
+
+class Failed(_Value):
+    """The lab failed. Says nothing about the candidate: retried, and never scored."""
+
+    kind: Literal["failed"] = "failed"
+    reason: str
+
+
+Outcome = Annotated[Measured | Infeasible | Failed, Field(discriminator="kind")]
+"""Store with `.model_dump(mode="json")`, read with `OUTCOME.validate_python`."""
+
+
+def outcome_of(samples: Sequence[Sample], objective: Objective) -> Measured | Infeasible | Failed:
+    """Judges the samples of one block. A workload that carried nothing makes the candidate infeasible; missing CPU
+    telemetry is a fault of the lab where the objective needs it. Raises ValueError when there is no sample."""
+    dead = [sample.workload.name for sample in samples if sample.throughput_gbps <= 0]
+    if dead:
+        return Infeasible(reason=f"carried no traffic: {', '.join(dead)}", violated=("carries_traffic",))
+    metrics = block_metrics(samples)
+    missing = [metric.label for metric in objective.metrics if getattr(metrics, metric.name) is None]
+    if missing:
+        return Failed(reason=f"no telemetry for {', '.join(missing)}: the engine's CPU time was reported as 0")
+    return Measured(metrics=metrics)

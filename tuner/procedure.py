@@ -1,0 +1,415 @@
+"""What a study does next: a pure, deterministic state machine over its history. The caller is a dumb loop:
+
+    while True:
+        step = procedure.next_step(history, elapsed_s)
+        match step:
+            case AskTrial():      search.ask(), append a TrialRecord (or set space_exhausted when it returned None)
+            case MeasureBlock():  apply, measure, append a BlockRecord with what came of it
+            case TellTrial():     search.tell(step.number, step.outcome), mark the TrialRecord told
+            case Finish():        break
+
+Phases: baseline → search → playoff → verdict. Each step may be repeated after a crash: the same history gives the same
+step, telling twice is harmless, and `StudySearch.abandon_stale` gives up a trial that was asked but never recorded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Literal
+
+from tuner.candidate import Candidate
+from tuner.history import BlockRecord, History, Phase, ProcedureSettings
+from tuner.objectives import METRICS, OBJECTIVES, BlockMetrics, Objective
+from tuner.outcomes import Failed, Infeasible, Measured
+from tuner.statistics import LEAST_PAIRS, Gain, MetricComparison, Verdict, drift_percent_per_hour, paired_gain
+
+CONSECUTIVE_FAILED_TRIALS = 3
+"""Trials in a row that the lab failed before the study gives up: the testbed is broken, not the candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskTrial:
+    """Ask the search for the next candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureBlock:
+    """Apply the candidate and measure every workload once."""
+
+    phase: Phase
+    trial_number: int | None  # None: the baseline
+    candidate: Candidate
+    index: int
+    attempt: int  # from 1; above 1 it repeats a block that the lab failed
+
+    def record(self, outcome: Measured | Infeasible | Failed, *, started_s: float, duration_s: float) -> BlockRecord:
+        """The history entry for what came of this step."""
+        return BlockRecord(
+            phase=self.phase,
+            trial_number=self.trial_number,
+            index=self.index,
+            outcome=outcome,
+            started_s=started_s,
+            duration_s=duration_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TellTrial:
+    """Tell the search what came of a trial."""
+
+    number: int
+    outcome: Measured | Infeasible | Failed
+
+
+FinishReason = Literal["complete", "baseline_unusable", "lab_failing", "nothing_feasible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The study is over. `complete` has a verdict, unless too few rounds of it could be measured."""
+
+    reason: FinishReason
+    message: str
+
+
+Step = AskTrial | MeasureBlock | TellTrial | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is."""
+
+    phase: Phase | Literal["done"]
+    trials_done: int
+    trials_total: int
+    blocks_done: int
+    blocks_remaining: int
+    remaining_s: float | None  # None before the first block is over
+    best_trial_number: int | None
+    best_ratio: float | None  # median score of the best trial so far over the baseline's; not a result
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """The plan of one study."""
+
+    settings: ProcedureSettings
+    baseline: Candidate
+
+    @property
+    def objective(self) -> Objective:
+        """What the study optimises."""
+        return OBJECTIVES[self.settings.objective]
+
+    # -- what next ------------------------------------------------------------------------------------------------
+
+    def next_step(self, history: History, elapsed_s: float) -> Step:
+        """The step that follows this history. `elapsed_s`: wall time since the study began; pass the same value when
+        replaying."""
+        block = self._baseline_block(history, "baseline", self.settings.baseline_blocks)
+        if block is not None:
+            return block
+        if not history.measured(None, "baseline"):
+            return Finish("baseline_unusable", self._why_baseline(history))
+        open_trial = next((trial for trial in history.trials if not trial.told), None)
+        if open_trial is not None:
+            return self._continue_trial(open_trial.number, history, elapsed_s)
+        if not self._search_is_over(history, elapsed_s):
+            if self._lab_is_failing(history):
+                return Finish("lab_failing", self._why_lab(history))
+            return self._interleaved_baseline(history) or AskTrial()
+        return self._confirm(history, elapsed_s)
+
+    def _baseline_block(self, history: History, phase: Phase, blocks: int) -> MeasureBlock | None:
+        for index in range(blocks):
+            step = self._block(history, phase, None, index)
+            if step is not None:
+                return step
+        return None
+
+    def _block(self, history: History, phase: Phase, trial_number: int | None, index: int) -> MeasureBlock | None:
+        """The step that measures this block, or None when it is settled: measured, infeasible, or out of attempts."""
+        attempts = [block for block in history.of(trial_number, phase) if block.index == index]
+        if len(attempts) >= self.settings.attempts or any(not isinstance(b.outcome, Failed) for b in attempts):
+            return None
+        return MeasureBlock(phase, trial_number, self.candidate(trial_number, history), index, len(attempts) + 1)
+
+    def candidate(self, trial_number: int | None, history: History) -> Candidate:
+        """The candidate of a trial; None is the baseline. Raises KeyError for a trial that was never asked."""
+        return self.baseline if trial_number is None else history.trials_by_number[trial_number].candidate
+
+    def _continue_trial(self, number: int, history: History, elapsed_s: float) -> Step:
+        outcome = _trial_outcome(history.of(number, "search"))
+        if isinstance(outcome, Infeasible):
+            return TellTrial(number, outcome)
+        if isinstance(outcome, Measured) and self._out_of_search_time(history, elapsed_s):
+            return TellTrial(number, outcome)
+        for index in range(self.settings.repeats):
+            step = self._block(history, "search", number, index)
+            if step is not None:
+                return step
+        return TellTrial(number, outcome or Failed(reason="never measured"))
+
+    def _interleaved_baseline(self, history: History) -> MeasureBlock | None:
+        due = len(history.trials) // self.settings.baseline_every
+        return self._baseline_block(history, "search", due)
+
+    # -- when to stop searching -----------------------------------------------------------------------------------
+
+    def _search_is_over(self, history: History, elapsed_s: float) -> bool:
+        if any(block.phase in ("playoff", "verdict") for block in history.blocks):
+            return True
+        if history.space_exhausted or len(history.trials) >= self.settings.trials:
+            return True
+        return self._out_of_search_time(history, elapsed_s)
+
+    def _out_of_search_time(self, history: History, elapsed_s: float) -> bool:
+        """True when only the time that confirming needs is left of the budget."""
+        if self.settings.time_budget_s is None:
+            return False
+        return elapsed_s + self._confirm_blocks() * _mean_duration_s(history) >= self.settings.time_budget_s
+
+    def _confirm_blocks(self) -> int:
+        return self.settings.playoff_rounds * (self.settings.finalists + 1) + self.settings.verdict_rounds * 2
+
+    def _lab_is_failing(self, history: History) -> bool:
+        last = history.trials[-CONSECUTIVE_FAILED_TRIALS:]
+        return len(last) == CONSECUTIVE_FAILED_TRIALS and all(
+            isinstance(_trial_outcome(history.of(trial.number, "search")), Failed) for trial in last
+        )
+
+    @staticmethod
+    def _why_lab(history: History) -> str:
+        reason = next(b.outcome.reason for b in reversed(history.blocks) if isinstance(b.outcome, Failed))
+        return f"the lab failed {CONSECUTIVE_FAILED_TRIALS} trials in a row, at last with: {reason}"
+
+    @staticmethod
+    def _why_baseline(history: History) -> str:
+        reasons = [b.outcome.reason for b in history.of(None, "baseline") if not isinstance(b.outcome, Measured)]
+        return f"the baseline could not be measured: {reasons[-1]}"
+
+    # -- confirming -----------------------------------------------------------------------------------------------
+
+    def _confirm(self, history: History, elapsed_s: float) -> Step:
+        finalists = self.finalists(history)
+        if not finalists:
+            return Finish(
+                "nothing_feasible", "no trial could be measured; there is nothing to compare the baseline with"
+            )
+        if len(finalists) > 1:
+            step = self._rounds(history, "playoff", (None, *finalists), self.settings.playoff_rounds)
+            if step is not None:
+                return step
+        best = self.best(history)
+        if best is None:
+            return Finish("nothing_feasible", "every finalist broke when it was measured again")
+        out_of_time = self.settings.time_budget_s is not None and elapsed_s >= self.settings.time_budget_s
+        if not (out_of_time and len(_paired(history, best)) > LEAST_PAIRS):
+            step = self._rounds(history, "verdict", (None, best), self.settings.verdict_rounds)
+            if step is not None:
+                return step
+        return Finish("complete", "the best candidate was compared with the baseline")
+
+    def _rounds(self, history: History, phase: Phase, arms: Sequence[int | None], rounds: int) -> MeasureBlock | None:
+        """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""
+        broken = {arm for arm in arms if any(isinstance(b.outcome, Infeasible) for b in history.of(arm, phase))}
+        for index in range(rounds):
+            order = list(arms)
+            random.Random(f"{self.settings.seed} {phase} {index}").shuffle(order)  # noqa: S311 (an order, not a secret)
+            for arm in order:
+                step = None if arm in broken else self._block(history, phase, arm, index)
+                if step is not None:
+                    return step
+        return None
+
+    def finalists(self, history: History) -> tuple[int, ...]:
+        """Trial numbers of the best distinct candidates of the search, best first.
+
+        The baseline is its own arm; a trial of the very same candidate is a finalist only when the search had nothing
+        else to offer (an A/A study).
+        """
+        scores: dict[int, float] = {}
+        seen: set[str] = set()
+        for trial in history.trials:
+            outcome = _trial_outcome(history.of(trial.number, "search"))
+            if isinstance(outcome, Measured) and trial.candidate.key not in seen:
+                seen.add(trial.candidate.key)
+                scores[trial.number] = self.objective.score(outcome.metrics)
+        ranked = sorted(scores, key=lambda number: (-scores[number], number))
+        others = [n for n in ranked if history.trials_by_number[n].candidate.key != self.baseline.key]
+        return tuple((others or ranked)[: self.settings.finalists])
+
+    def best(self, history: History) -> int | None:
+        """Trial number of the finalist that did best in the playoff (search and playoff together would carry the
+        search's luck along); None when each of them broke."""
+        finalists = self.finalists(history)
+        if len(finalists) == 1:
+            return None if self._broke(history, finalists[0]) else finalists[0]
+        scores = {
+            number: fmean(self.objective.score(measured.metrics) for measured in history.measured(number, "playoff"))
+            for number in finalists
+            if history.measured(number, "playoff") and not self._broke(history, number)
+        }
+        return max(scores, key=lambda number: (scores[number], -number)) if scores else None
+
+    @staticmethod
+    def _broke(history: History, number: int) -> bool:
+        return any(isinstance(block.outcome, Infeasible) for block in history.of(number, "playoff"))
+
+    # -- what to report -------------------------------------------------------------------------------------------
+
+    def verdict(self, history: History) -> Verdict | None:
+        """The comparison of the best candidate with the baseline, from the verdict rounds only; None while there are
+        fewer than LEAST_PAIRS rounds in which both were measured."""
+        best = self.best(history) if history.trials else None
+        pairs = [] if best is None else _paired(history, best)
+        if best is None or len(pairs) < LEAST_PAIRS:
+            return None
+        baseline_scores = tuple(self.objective.score(base) for base, _ in pairs)
+        best_scores = tuple(self.objective.score(other) for _, other in pairs)
+        gain = paired_gain(baseline_scores, best_scores)
+        candidate = self.candidate(best, history)
+        return Verdict(
+            conclusion=gain.conclusion,
+            words=_in_words(self.objective, candidate, gain),
+            baseline=self.baseline,
+            best=candidate,
+            best_trial_number=best,
+            decided_on=self.objective.label,
+            gain=gain.gain,
+            gain_low=gain.gain_low,
+            gain_high=gain.gain_high,
+            p_value=gain.p_value,
+            rounds=gain.pairs,
+            baseline_scores=baseline_scores,
+            best_scores=best_scores,
+            metrics=_compare_metrics(pairs),
+            drift_percent_per_hour=self.drift_percent_per_hour(history),
+            simulated=any(base.simulated or other.simulated for base, other in pairs),
+        )
+
+    def drift_percent_per_hour(self, history: History) -> float | None:
+        """Trend of the baseline's blocks over the whole study; None while there are too few of them."""
+        blocks = [
+            (block.started_s, self.objective.score(block.outcome.metrics))
+            for block in history.of(None, "baseline", "search", "playoff", "verdict")
+            if isinstance(block.outcome, Measured)
+        ]
+        return drift_percent_per_hour([start for start, _ in blocks], [score for _, score in blocks])
+
+    def progress(self, history: History, elapsed_s: float) -> Progress:
+        """How far the study is and how long it will take, judged by the blocks so far."""
+        step = self.next_step(history, elapsed_s)
+        remaining = 0 if isinstance(step, Finish) else self._blocks_remaining(history, elapsed_s)
+        mean_s = _mean_duration_s(history)
+        remaining_s = remaining * mean_s if history.blocks else None
+        if remaining_s is not None and self.settings.time_budget_s is not None:
+            remaining_s = min(remaining_s, max(0.0, self.settings.time_budget_s - elapsed_s))
+        leaders = self.finalists(history)
+        return Progress(
+            phase=self._phase(step, history),
+            trials_done=sum(trial.told for trial in history.trials),
+            trials_total=self.settings.trials,
+            blocks_done=len(history.blocks),
+            blocks_remaining=remaining,
+            remaining_s=remaining_s,
+            best_trial_number=leaders[0] if leaders else None,
+            best_ratio=self.search_ratio(leaders[0], history) if leaders else None,
+        )
+
+    def search_ratio(self, trial_number: int, history: History) -> float | None:
+        """Median score of a trial's search blocks over that of the baseline's; for charts, never a result."""
+        trial = [self.objective.score(m.metrics) for m in history.measured(trial_number, "search")]
+        base = [self.objective.score(m.metrics) for m in history.measured(None, "baseline", "search")]
+        return median(trial) / median(base) if trial and base else None
+
+    @staticmethod
+    def _phase(step: Step, history: History) -> Phase | Literal["done"]:
+        if isinstance(step, Finish):
+            return "done"
+        return step.phase if isinstance(step, MeasureBlock) else "search"
+
+    def _blocks_remaining(self, history: History, elapsed_s: float) -> int:
+        settings = self.settings
+
+        def settled(*phases: Phase) -> int:
+            return sum(block.phase in phases and not isinstance(block.outcome, Failed) for block in history.blocks)
+
+        playoff = settings.playoff_rounds * (settings.finalists + 1)
+        confirm = max(0, playoff - settled("playoff")) + max(0, 2 * settings.verdict_rounds - settled("verdict"))
+        if settled("verdict"):
+            confirm = 2 * settings.verdict_rounds - settled("verdict")
+        if self._search_is_over(history, elapsed_s):
+            return max(0, confirm)
+        search = settings.trials * settings.repeats + settings.trials // settings.baseline_every
+        planned = settings.baseline_blocks + search
+        return max(0, planned - settled("baseline", "search")) + confirm
+
+
+def _trial_outcome(blocks: Sequence[BlockRecord]) -> Measured | Infeasible | Failed | None:
+    """What a trial's blocks say together: infeasible if one is, the median of those measured, else the last fault."""
+    for block in blocks:
+        if isinstance(block.outcome, Infeasible):
+            return block.outcome
+    measured = [block.outcome.metrics for block in blocks if isinstance(block.outcome, Measured)]
+    if measured:
+        efficiencies = [metrics.gbit_per_cpu_s for metrics in measured if metrics.gbit_per_cpu_s is not None]
+        return Measured(
+            metrics=BlockMetrics(
+                throughput_gbps=median(metrics.throughput_gbps for metrics in measured),
+                gbit_per_cpu_s=median(efficiencies) if efficiencies else None,
+                simulated=any(metrics.simulated for metrics in measured),
+            )
+        )
+    return next((block.outcome for block in reversed(blocks) if isinstance(block.outcome, Failed)), None)
+
+
+def _paired(history: History, best: int) -> list[tuple[BlockMetrics, BlockMetrics]]:
+    """Metrics of baseline and best in each verdict round that measured both, in order of the rounds."""
+    by_arm: dict[int | None, dict[int, BlockMetrics]] = {None: {}, best: {}}
+    for block in history.blocks:
+        if block.phase == "verdict" and block.trial_number in by_arm and isinstance(block.outcome, Measured):
+            by_arm[block.trial_number][block.index] = block.outcome.metrics
+    return [(by_arm[None][index], by_arm[best][index]) for index in sorted(by_arm[None].keys() & by_arm[best].keys())]
+
+
+def _compare_metrics(pairs: Sequence[tuple[BlockMetrics, BlockMetrics]]) -> tuple[MetricComparison, ...]:
+    comparisons = []
+    for metric in METRICS.values():
+        known = [(getattr(a, metric.name), getattr(b, metric.name)) for a, b in pairs]
+        known = [(a, b) for a, b in known if a is not None and b is not None]
+        if len(known) < LEAST_PAIRS:
+            continue
+        baseline, best = zip(*known, strict=True)
+        comparisons.append(
+            MetricComparison(
+                **paired_gain(baseline, best).model_dump(),
+                metric=metric.name,
+                label=metric.label,
+                unit=metric.unit,
+                baseline_median=median(baseline),
+                best_median=median(best),
+            )
+        )
+    return tuple(comparisons)
+
+
+def _mean_duration_s(history: History) -> float:
+    return fmean(block.duration_s for block in history.blocks) if history.blocks else 0.0
+
+
+def _in_words(objective: Objective, best: Candidate, gain: Gain) -> str:
+    interval = f"{_percent(gain.gain_low)} to {_percent(gain.gain_high)}"
+    what = f"{best.in_words()}, over {gain.pairs} interleaved rounds"
+    if gain.conclusion != "no_significant_difference":
+        change = f"{_percent(gain.gain)} ({gain.conclusion} than the baseline; 95% interval {interval})"
+        return f"{objective.label}: {change} with {what}."
+    return f"{objective.label}: no significant difference from the baseline (95% interval {interval}) with {what}."
+
+
+def _percent(ratio: float) -> str:
+    return f"{(ratio - 1) * 100:+.1f}%"

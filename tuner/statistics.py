@@ -1,0 +1,111 @@
+"""Is B really better than A? Paired comparison of interleaved blocks, and drift. Method: docs/measurement.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import stats
+
+from tuner.candidate import Candidate
+
+CONFIDENCE = 0.95
+LEAST_PAIRS = 3
+"""With fewer pairs there is no spread worth the name; no verdict is given."""
+
+Conclusion = Literal["better", "worse", "no_significant_difference"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Gain(_Value):
+    """Ratio of B to A from paired blocks: 1.10 is 10% more. The interval holds the true ratio in 95% of studies."""
+
+    gain: float = Field(gt=0, description="geometric mean of the paired ratios")
+    gain_low: float = Field(gt=0, description="lower end of the 95% interval")
+    gain_high: float = Field(gt=0, description="upper end of the 95% interval")
+    p_value: float = Field(ge=0, le=1, description="two-sided, of the paired t-test on logarithms")
+    pairs: int = Field(ge=LEAST_PAIRS)
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """Better or worse only when the whole interval is on one side of 1."""
+        if self.gain_low > 1:
+            return "better"
+        return "worse" if self.gain_high < 1 else "no_significant_difference"
+
+
+class MetricComparison(Gain):
+    """The gain in one metric, with the medians behind it."""
+
+    metric: str
+    label: str
+    unit: str
+    baseline_median: float
+    best_median: float
+
+
+class Verdict(_Value):
+    """What a study concludes: the best candidate against the baseline, from blocks that took no part in choosing it."""
+
+    conclusion: Conclusion
+    words: str = Field(description="the conclusion in one or two sentences for people")
+    baseline: Candidate
+    best: Candidate
+    best_trial_number: int
+    decided_on: str = Field(description="label of the metric that decides; for Pareto studies the mean of all")
+    gain: float
+    gain_low: float
+    gain_high: float
+    p_value: float
+    rounds: int = Field(description="paired blocks that the verdict rests on")
+    baseline_scores: tuple[float, ...] = Field(description="score of the baseline's block in each round")
+    best_scores: tuple[float, ...] = Field(description="score of the best candidate's block in each round")
+    metrics: tuple[MetricComparison, ...] = Field(description="every metric that is known, whatever was optimised")
+    drift_percent_per_hour: float | None = Field(description="how the baseline itself moved during the study")
+    simulated: bool
+
+
+def paired_gain(baseline: Sequence[float], candidate: Sequence[float], confidence: float = CONFIDENCE) -> Gain:
+    """Gain of the candidate over the baseline; element k of both was measured in the same round.
+
+    Paired t interval on log ratios: what a round shares (drift, a noisy neighbour) cancels in its ratio. Raises
+    ValueError for unequal lengths, fewer than LEAST_PAIRS pairs, or values that are not positive.
+    """
+    a, b = np.asarray(baseline, dtype=float), np.asarray(candidate, dtype=float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"paired values must come in equal numbers, not {a.size} and {b.size}")
+    if a.size < LEAST_PAIRS:
+        raise ValueError(f"{a.size} pairs are too few for an interval; {LEAST_PAIRS} are the least")
+    if not (np.isfinite(a).all() and np.isfinite(b).all() and (a > 0).all() and (b > 0).all()):
+        raise ValueError("paired values must be positive and finite")
+    log_ratios = np.log(b / a)
+    mean, standard_error = float(log_ratios.mean()), float(stats.sem(log_ratios))
+    if standard_error == 0:
+        # Every round agrees to the last digit (a simulation without noise): the interval is a point.
+        half_width, p_value = 0.0, 1.0 if mean == 0 else 0.0
+    else:
+        half_width = float(stats.t.ppf((1 + confidence) / 2, a.size - 1)) * standard_error
+        p_value = float(2 * stats.t.sf(abs(mean) / standard_error, a.size - 1))
+    return Gain(
+        gain=float(np.exp(mean)),
+        gain_low=float(np.exp(mean - half_width)),
+        gain_high=float(np.exp(mean + half_width)),
+        p_value=p_value,
+        pairs=int(a.size),
+    )
+
+
+def drift_percent_per_hour(elapsed_s: Sequence[float], values: Sequence[float]) -> float | None:
+    """Trend of repeated measurements of one candidate, in percent per hour; None for fewer than three of them.
+
+    Theil-Sen slope of the logarithms: the median of all pairwise slopes, so that an outlier does not make a trend.
+    """
+    if len(values) < LEAST_PAIRS or len(set(elapsed_s)) < 2:
+        return None
+    slope = stats.theilslopes(np.log(np.asarray(values, dtype=float)), np.asarray(elapsed_s, dtype=float)).slope
+    return float(np.expm1(slope * 3600) * 100)
