@@ -1,0 +1,33 @@
+"""What the services ask of the workflow engine. `app.workflows` implements it; the services know nothing else of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Jobs(Protocol):
+    """Long work, one job a testbed at a time; every call returns at once."""
+
+    def provision(self, testbed: str, generation: int) -> None:
+        """Make a testbed ready."""
+        ...
+
+    def teardown(self, testbed: str, generation: int) -> None:
+        """Remove a testbed from its hosts, then forget it."""
+        ...
+
+    def tune(self, study_id: str, testbed: str, run: int) -> None:
+        """Run a study, or continue it where it stopped."""
+        ...
+
+    def measure(self, measurement_id: str, testbed: str) -> None:
+        """Measure one candidate once."""
+        ...
+
+    def rebuild_bundle(self, study_id: str) -> None:
+        """Build a study's bundle again."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """Stop the running job of this study or measurement within about a second."""
+        ...

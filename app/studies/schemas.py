@@ -1,0 +1,243 @@
+"""Studies, trials and results as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.lab.driver import PhaseTimings
+from app.studies.states import StudyState
+from app.testbeds.schemas import Driver, GatewayView, TestbedName
+from tuner.candidate import MAX_LANES, Candidate, Engine, Gateway, Mode, NumaPolicy
+from tuner.history import Phase
+from tuner.objectives import BlockMetrics, ObjectiveName
+from tuner.samples import Sample, Workload
+from tuner.statistics import MetricComparison, Verdict
+
+Sampler = Literal["tpe", "random"]
+TrialState = Literal["running", "completed", "infeasible", "failed"]
+BlockState = Literal["completed", "infeasible", "failed"]
+StudyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
+
+_CANDIDATE = {"engine": "wirelane", "mode": "inline", "lanes": 2, "mtu": 1420}
+
+
+class SpaceOverrides(BaseModel):
+    """Narrows the search space that the testbed's topology gives; what is left out stays as generated."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lanes": [1, 2], "mtus": [1420]}]})
+
+    modes: list[Mode] | None = Field(None, min_length=1, max_length=2)
+    lanes: list[Annotated[int, Field(ge=1, le=MAX_LANES)]] | None = Field(None, min_length=1, max_length=MAX_LANES)
+    crypto_workers: list[Annotated[int, Field(ge=1, le=256)]] | None = Field(None, min_length=1, max_length=32)
+    mtus: list[Annotated[int, Field(ge=1280, le=65455)]] | None = Field(None, min_length=1, max_length=16)
+    batch_packets: list[Annotated[int, Field(ge=1, le=128)]] | None = Field(None, min_length=1, max_length=16)
+    socket_buffer_bytes: list[Annotated[int, Field(ge=64 << 10, le=256 << 20)]] | None = Field(
+        None, min_length=1, max_length=16
+    )
+    numa_policies: list[NumaPolicy] | None = Field(None, min_length=1, max_length=3)
+
+
+class StudyCreate(BaseModel):
+    """What to search, on which testbed, for how long."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"testbed": "demo"},
+                {
+                    "testbed": "demo",
+                    "objective": "efficiency",
+                    "engines": ["wirelane"],
+                    "trials": 20,
+                    "repeats": 2,
+                    "sample_seconds": 3,
+                },
+            ]
+        },
+    )
+
+    testbed: TestbedName
+    label: str = Field("", max_length=120, description="free text for people")
+    objective: ObjectiveName = "throughput"
+    engines: list[Engine] | None = Field(None, min_length=1, max_length=8, description="default: all that can run")
+    space: SpaceOverrides | None = None
+    workloads: list[Workload] | None = Field(
+        None, min_length=1, max_length=8, description="default: iperf3 TCP forward, sample_seconds long"
+    )
+    trials: int = Field(12, ge=1, le=10_000, description="candidates to try, the baseline not counted")
+    sample_seconds: float = Field(3.0, gt=0, le=3600, description="length of one sample in seconds")
+    repeats: int = Field(2, ge=1, le=50, description="blocks a trial during the search")
+    finalists: int = Field(3, ge=1, le=10, description="best candidates that are measured again beside the baseline")
+    playoff_rounds: int = Field(2, ge=1, le=100, description="interleaved rounds that choose the best of the finalists")
+    verdict_rounds: int = Field(
+        8, ge=3, le=1000, description="fresh interleaved rounds of best and baseline; only these are reported"
+    )
+    time_budget_s: float | None = Field(
+        None, gt=0, le=30 * 86400, description="wall time for everything; null: no limit"
+    )
+    sampler: Sampler = "tpe"
+    seed: int | None = Field(None, ge=0, lt=2**32, description="default: random, and recorded")
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        if self.engines is not None and len(set(self.engines)) != len(self.engines):
+            raise ValueError("engines names an engine twice")
+        return self
+
+
+class BestSoFar(BaseModel):
+    """The best trial of the search until now; only the verdict rounds decide."""
+
+    trial_id: int
+    number: int
+    candidate: Candidate
+    words: str
+    metrics: BlockMetrics
+    gain: float | None = Field(
+        description="ratio of the objective to the baseline's: 1.1 is 10% more; null before both"
+    )
+
+
+class RunningBlock(BaseModel):
+    """What the lab measures at this moment."""
+
+    trial_id: int
+    number: int | None = Field(description="null: the baseline")
+    phase: Phase
+    block: int = Field(ge=0, description="repeat within the trial, or round of playoff or verdict")
+    attempt: int = Field(ge=1, description="above 1: repeats a block that the lab failed")
+    candidate: Candidate
+    words: str
+    lab_phase: str | None = Field(description="apply, verify, measure, collect or rollback", examples=["measure"])
+    message: str | None
+    started_at: datetime
+
+
+class StudyProgress(BaseModel):
+    """How far a study is."""
+
+    trials_done: int
+    trials_total: int
+    blocks_done: int
+    blocks_total: int = Field(description="estimate; it moves with what the search finds")
+    best: BestSoFar | None
+    running: RunningBlock | None
+    eta_s: float | None = Field(description="estimated seconds to the end; null when unknown or finished")
+    trial_overhead_median_s: float | None = Field(description="median time of a block that was not spent measuring")
+
+
+class BundleView(BaseModel):
+    """The bundle of a study."""
+
+    filename: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class StudyFailure(BaseModel):
+    """Why a study failed."""
+
+    message: str
+    hint: str | None = None
+
+
+class StudyView(BaseModel):
+    """A study, with its progress."""
+
+    id: StudyId
+    label: str
+    testbed: TestbedName
+    driver: Driver
+    state: StudyState
+    simulated: bool
+    spec: StudyCreate = Field(description="the request, with every default filled in")
+    progress: StudyProgress
+    verdict: Verdict | None = Field(description="what the verdict rounds found")
+    failure: StudyFailure | None
+    bundle: BundleView | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class BlockView(BaseModel):
+    """Samples of one candidate taken back to back: one sample a workload."""
+
+    phase: Phase
+    index: int = Field(description="repeat within the trial, or round of playoff or verdict")
+    attempt: int
+    state: BlockState
+    samples: list[Sample]
+    read_back: dict[str, Any]
+    timings: PhaseTimings
+    overhead_s: float = Field(description="time of the block that was not spent measuring")
+    detail: str | None = Field(description="why it is infeasible or failed")
+    started_at: datetime
+    finished_at: datetime
+
+
+class TrialView(BaseModel):
+    """One candidate, however often measured."""
+
+    id: int
+    study_id: StudyId
+    number: int | None = Field(ge=0, description="order in which the search asked for it; null: the baseline")
+    is_baseline: bool
+    candidate: Candidate
+    candidate_key: str
+    words: str
+    state: TrialState
+    metrics: BlockMetrics | None = Field(description="median over the blocks of the search; null until one is finished")
+    gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")
+    blocks: int = Field(description="finished blocks, of every phase")
+    detail: str | None = Field(description="why it is infeasible or failed")
+    overhead_s: float | None = Field(description="median over its blocks")
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class TrialDetail(TrialView):
+    """A trial with its blocks and samples."""
+
+    measured: list[BlockView]
+
+
+class GainView(BaseModel):
+    """Paired gain of the confirmed best over the baseline: 1.10 is 10% more."""
+
+    gain: float = Field(gt=0)
+    gain_low: float = Field(gt=0, description="lower end of the 95% interval")
+    gain_high: float = Field(gt=0, description="upper end of the 95% interval")
+    decided_on: str = Field(examples=["Throughput"])
+    rounds: int = Field(description="paired blocks it rests on")
+    metrics: list[MetricComparison]
+
+
+class StudyResult(BaseModel):
+    """Everything a study found: the content of result.json."""
+
+    schema_version: Literal[1] = 1
+    wiretune_version: str
+    study: StudyId
+    testbed: TestbedName
+    driver: Driver
+    simulated: bool
+    state: StudyState
+    objective: ObjectiveName
+    spec: StudyCreate
+    verdict: Verdict | None = Field(description="null until the verdict rounds are over")
+    gain: GainView | None = Field(description="of the best over the baseline in what decides, with its 95% interval")
+    baseline: TrialDetail | None
+    best: TrialDetail | None = Field(description="the confirmed winner, with every block and sample of it")
+    trials: list[TrialDetail]
+    gateways: dict[Gateway, GatewayView] = Field(description="fingerprints, as of provisioning")
+    trial_overhead_median_s: float | None
+    failure: StudyFailure | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None

@@ -1,0 +1,203 @@
+"""From the tables of studies to what the API shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app import __version__
+from app.database import now
+from app.lab.driver import PhaseTimings, ProvisionedTestbed
+from app.studies.models import Block, Study, Trial
+from app.studies.schemas import GainView, StudyCreate, StudyProgress, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.states import RUNNING, StudyState
+from app.testbeds.service import gateway_views
+from tuner.candidate import Candidate
+from tuner.objectives import OBJECTIVES, BlockMetrics, Objective
+from tuner.outcomes import Infeasible, Measured, Outcome
+from tuner.statistics import Verdict
+
+OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+
+
+def study_view(study: Study) -> StudyView:
+    """One study with its progress."""
+    return StudyView.model_validate(
+        {
+            "id": study.id,
+            "label": study.label,
+            "testbed": study.testbed,
+            "driver": study.driver,
+            "state": study.state,
+            "simulated": study.simulated,
+            "spec": study.spec,
+            "progress": _progress(study),
+            "verdict": study.verdict,
+            "failure": study.failure,
+            "bundle": study.bundle,
+            "created_at": study.created_at,
+            "started_at": study.started_at,
+            "finished_at": study.finished_at,
+        }
+    )
+
+
+def _progress(study: Study) -> dict[str, Any]:
+    if study.progress is None:
+        empty = StudyProgress(
+            trials_done=0,
+            trials_total=study.spec["trials"],
+            blocks_done=0,
+            blocks_total=0,
+            best=None,
+            running=None,
+            eta_s=None,
+            trial_overhead_median_s=None,
+        )
+        return {**empty.model_dump(), "running": study.running}
+    eta_s = study.progress["eta_s"]
+    if StudyState(study.state) not in RUNNING:
+        eta_s = None
+    elif eta_s is not None and study.progress_at is not None:
+        eta_s = max(0.0, eta_s - (now() - study.progress_at).total_seconds())
+    return {**study.progress, "eta_s": eta_s, "running": study.running}
+
+
+def baseline_score(trials: Iterable[Trial], objective: Objective) -> float | None:
+    """Median score of the baseline's blocks before and during the search; for charts, never a result."""
+    scores = [
+        objective.score(metrics)
+        for trial in trials
+        if trial.number is None
+        for metrics in _measured(trial, "baseline", "search")
+    ]
+    return median(scores) if scores else None
+
+
+def trial_view(trial: Trial, objective: Objective, baseline: float | None) -> TrialView:
+    """One trial; `baseline` is the score that its gain refers to."""
+    metrics = _median_metrics(_measured(trial, "baseline" if trial.number is None else "search", "search"))
+    gain = objective.score(metrics) / baseline if metrics and baseline else None
+    return TrialView.model_validate({**_trial_fields(trial), "metrics": metrics, "gain": gain})
+
+
+def trial_detail(trial: Trial, objective: Objective, baseline: float | None) -> TrialDetail:
+    """One trial with its blocks and samples, which must be loaded."""
+    return TrialDetail.model_validate(
+        {
+            **trial_view(trial, objective, baseline).model_dump(),
+            "measured": [_block_view(block) for block in trial.measured],
+        }
+    )
+
+
+def _trial_fields(trial: Trial) -> dict[str, Any]:
+    candidate = Candidate.model_validate(trial.candidate)
+    overheads = [PhaseTimings.model_validate(block.timings).overhead_s for block in trial.measured if block.timings]
+    return {
+        "id": trial.id,
+        "study_id": trial.study_id,
+        "number": trial.number,
+        "is_baseline": trial.number is None,
+        "candidate": candidate,
+        "candidate_key": trial.candidate_key,
+        "words": candidate.in_words(),
+        "state": trial.state,
+        "blocks": len(trial.measured),
+        "detail": trial.detail,
+        "overhead_s": median(overheads) if overheads else None,
+        "started_at": trial.started_at,
+        "finished_at": trial.finished_at,
+    }
+
+
+def _block_view(block: Block) -> dict[str, Any]:
+    outcome = OUTCOME.validate_python(block.outcome)
+    timings = PhaseTimings.model_validate(block.timings)
+    return {
+        "phase": block.phase,
+        "index": block.index,
+        "attempt": block.attempt,
+        "state": {"measured": "completed"}.get(outcome.kind, outcome.kind),
+        "samples": [stored.sample for stored in block.samples],
+        "read_back": block.read_back,
+        "timings": timings.model_dump(),
+        "overhead_s": timings.overhead_s,
+        "detail": None if isinstance(outcome, Measured) else outcome.reason,
+        "started_at": block.started_at,
+        "finished_at": block.finished_at,
+    }
+
+
+def _measured(trial: Trial, *phases: str) -> list[BlockMetrics]:
+    outcomes = [OUTCOME.validate_python(block.outcome) for block in trial.measured if block.phase in phases]
+    if any(isinstance(outcome, Infeasible) for outcome in outcomes):
+        return []
+    return [outcome.metrics for outcome in outcomes if isinstance(outcome, Measured)]
+
+
+def _median_metrics(blocks: list[BlockMetrics]) -> BlockMetrics | None:
+    if not blocks:
+        return None
+    efficiencies = [block.gbit_per_cpu_s for block in blocks if block.gbit_per_cpu_s is not None]
+    return BlockMetrics(
+        throughput_gbps=median(block.throughput_gbps for block in blocks),
+        gbit_per_cpu_s=median(efficiencies) if efficiencies else None,
+        simulated=any(block.simulated for block in blocks),
+    )
+
+
+def overhead_median_s(blocks: Iterable[Block]) -> float | None:
+    """Median over the measured blocks of the time that was not spent measuring."""
+    overheads = [
+        PhaseTimings.model_validate(block.timings).overhead_s for block in blocks if block.timings.get("total_s")
+    ]
+    return median(overheads) if overheads else None
+
+
+def study_result(study: Study) -> StudyResult:
+    """Everything a study found. Trials, blocks and samples must be loaded."""
+    spec = StudyCreate.model_validate(study.spec)
+    objective = OBJECTIVES[spec.objective]
+    baseline = baseline_score(study.trials, objective)
+    trials = [trial_detail(trial, objective, baseline) for trial in study.trials]
+    verdict = Verdict.model_validate(study.verdict) if study.verdict else None
+    provisioned = ProvisionedTestbed.model_validate(study.provisioned) if study.provisioned else None
+    best_number = verdict.best_trial_number if verdict else -1
+    return StudyResult.model_validate(
+        {
+            "wiretune_version": __version__,
+            "study": study.id,
+            "testbed": study.testbed,
+            "driver": study.driver,
+            "simulated": study.simulated,
+            "state": study.state,
+            "objective": spec.objective,
+            "spec": spec,
+            "verdict": verdict,
+            "gain": _gain(verdict) if verdict else None,
+            "baseline": next((trial for trial in trials if trial.is_baseline), None),
+            "best": next((trial for trial in trials if trial.number == best_number), None),
+            "trials": trials,
+            "gateways": gateway_views(provisioned),
+            "trial_overhead_median_s": overhead_median_s(block for trial in study.trials for block in trial.measured),
+            "failure": study.failure,
+            "created_at": study.created_at,
+            "started_at": study.started_at,
+            "finished_at": study.finished_at,
+        }
+    )
+
+
+def _gain(verdict: Verdict) -> GainView:
+    return GainView(
+        gain=verdict.gain,
+        gain_low=verdict.gain_low,
+        gain_high=verdict.gain_high,
+        decided_on=verdict.decided_on,
+        rounds=verdict.rounds,
+        metrics=list(verdict.metrics),
+    )

@@ -1,0 +1,111 @@
+"""Testbeds as the API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from tuner.candidate import Engine, Gateway
+
+TestbedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,14}$", min_length=1, max_length=15)]
+Driver = Literal["netns", "sim"]
+
+
+class TestbedState(StrEnum):
+    """Where a testbed is in its life."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+class SimulationOptions(BaseModel):
+    """The simulated machine pair of driver `sim`. Its results are always marked simulated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sockets: int = Field(1, ge=1, le=8)
+    cores_per_socket: int = Field(4, ge=1, le=128)
+    threads_per_core: int = Field(1, ge=1, le=2)
+    noise_ratio: float = Field(0.02, ge=0, le=0.5, description="relative standard deviation of a sample")
+    seed: int = Field(0, ge=0, lt=2**32)
+    sample_time_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of a sample's duration that really passes; 0: answers at once"
+    )
+
+
+class TestbedCreate(BaseModel):
+    """A new pair of gateways."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "demo", "driver": "netns"},
+                {"name": "plan", "driver": "sim", "simulation": {"sockets": 2, "cores_per_socket": 16}},
+            ]
+        },
+    )
+
+    name: TestbedName
+    driver: Driver = "netns"
+    simulation: SimulationOptions | None = Field(None, description="for driver sim only")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.simulation is not None and self.driver != "sim":
+            raise ValueError("simulation is for driver sim only")
+        return self
+
+
+class GatewayView(BaseModel):
+    """What a gateway said of itself when it was provisioned."""
+
+    fingerprint: dict[str, Any]
+    fingerprint_hash: str
+    topology: dict[str, Any]
+    engines: list[Engine]
+
+
+class TestbedView(BaseModel):
+    """A pair of gateways and the link between them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "demo",
+                    "driver": "netns",
+                    "state": "ready",
+                    "simulation": None,
+                    "simulated": False,
+                    "shared_machine": True,
+                    "underlay_mtu": 1500,
+                    "gateways": {},
+                    "detail": None,
+                    "hint": None,
+                    "phase": None,
+                    "created_at": "2026-11-23T08:30:00Z",
+                    "provisioned_at": "2026-11-23T08:30:02Z",
+                }
+            ]
+        }
+    )
+
+    name: TestbedName
+    driver: Driver
+    state: TestbedState
+    simulation: SimulationOptions | None
+    simulated: bool = Field(description="true: no packet is ever sent; figures come from the cost model")
+    shared_machine: bool | None = Field(description="both gateways use the same CPUs; null until provisioned")
+    underlay_mtu: int | None
+    gateways: dict[Gateway, GatewayView] = Field(description="empty until provisioned")
+    detail: str | None = Field(description="why it failed")
+    hint: str | None = Field(description="what to do about it")
+    phase: str | None = Field(description="what the lab does now")
+    created_at: datetime
+    provisioned_at: datetime | None

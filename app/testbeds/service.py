@@ -1,0 +1,202 @@
+"""Testbeds: created, provisioned, deleted. Also what the workflows record about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.database import Database, now
+from app.errors import ConflictError, InvalidError, NotFoundError
+from app.events import service as events
+from app.jobs import Jobs
+from app.lab.driver import ProvisionedTestbed
+from app.pagination import Page
+from app.testbeds.models import Testbed
+from app.testbeds.schemas import GatewayView, SimulationOptions, TestbedCreate, TestbedState, TestbedView
+from tuner.candidate import GATEWAYS, Candidate, Engine, format_cpulist, parse_cpulist
+from tuner.topology import Topology
+
+
+class TestbedService:
+    """Testbeds of one database. `busy` are questions of other features: is there unfinished work on this testbed?"""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+        self.busy: list[Callable[[str], bool]] = []
+
+    # -- for the API ----------------------------------------------------------------------------------------------
+
+    def create(self, body: TestbedCreate) -> TestbedView:
+        """Add a testbed and start to provision it. Raises ConflictError when the name is taken."""
+        simulation = body.simulation or SimulationOptions() if body.driver == "sim" else None
+        with self._database.writing() as session:
+            if session.get(Testbed, body.name) is not None:
+                raise ConflictError(
+                    f"There is a testbed {body.name} already.", hint="Choose another name, or delete it first."
+                )
+            testbed = Testbed(
+                name=body.name,
+                driver=body.driver,
+                simulation=simulation.model_dump(mode="json") if simulation else None,
+                state=TestbedState.PROVISIONING,
+                generation=1,
+                created_at=now(),
+            )
+            session.add(testbed)
+            _tell_state(session, testbed)
+        self._jobs.provision(testbed.name, testbed.generation)
+        return _view(testbed)
+
+    def list(self, limit: int, offset: int) -> Page[TestbedView]:
+        """All testbeds by name."""
+        with self._database.reading() as session:
+            rows = session.scalars(select(Testbed).order_by(Testbed.name).limit(limit).offset(offset)).all()
+            total = session.scalar(select(func.count()).select_from(Testbed)) or 0
+        return Page(items=[_view(row) for row in rows], total=total)
+
+    def get(self, name: str) -> TestbedView:
+        """One testbed. Raises NotFoundError."""
+        with self._database.reading() as session:
+            return _view(_existing(session, name))
+
+    def delete(self, name: str) -> TestbedView:
+        """Tear a testbed down, then forget it. Raises NotFoundError; ConflictError while it is in use."""
+        if any(is_busy(name) for is_busy in self.busy):
+            raise ConflictError(
+                f"Testbed {name} has a study or measurement that is not finished.", hint="Cancel it first, then delete."
+            )
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            if testbed.state == TestbedState.DELETING:
+                raise ConflictError(f"Testbed {name} is being deleted already.")
+            testbed.state, testbed.detail, testbed.hint = TestbedState.DELETING, None, None
+            testbed.generation += 1
+            _tell_state(session, testbed)
+        self._jobs.teardown(testbed.name, testbed.generation)
+        return _view(testbed)
+
+    # -- for other features ---------------------------------------------------------------------------------------
+
+    def for_new_work(self, name: str, engines: Sequence[Engine], candidates: Sequence[Candidate] = ()) -> TestbedView:
+        """The testbed, if new work may be queued on it.
+
+        Raises NotFoundError; ConflictError while it is deleted; InvalidError for an engine or a CPU it does not have.
+        """
+        testbed = self.get(name)
+        if testbed.state == TestbedState.DELETING:
+            raise ConflictError(f"Testbed {name} is being deleted.", hint="Create it again, then start the work.")
+        for gateway, facts in testbed.gateways.items():
+            for engine in engines:
+                if engine not in facts.engines:
+                    raise InvalidError(
+                        f"Engine {engine} cannot run on gateway {gateway} of {name}; it has {', '.join(facts.engines)}.",
+                        hint="`wiretune doctor` says what to install.",
+                    )
+        for candidate in candidates:
+            _check_cpus(candidate, testbed)
+        return testbed
+
+    # -- for the workflows ----------------------------------------------------------------------------------------
+
+    def record_phase(self, name: str, phase: str, message: str) -> None:
+        """What the lab does with the testbed now."""
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            testbed.phase = f"{phase}: {message}"[:200]
+            events.append(session, "testbed.phase", testbed=name, phase=phase, message=message[:500])
+
+    def record_ready(self, name: str, provisioned: ProvisionedTestbed) -> None:
+        """The driver has provisioned it."""
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            testbed.provisioned = provisioned.model_dump(mode="json")
+            testbed.provisioned_at, testbed.phase = now(), None
+            testbed.detail = testbed.hint = None
+            if testbed.state != TestbedState.DELETING:
+                testbed.state = TestbedState.READY
+            _tell_state(session, testbed)
+
+    def record_failure(self, name: str, message: str, hint: str) -> None:
+        """The driver could not provision it, or could not tear it down."""
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            testbed.state, testbed.phase = TestbedState.FAILED, None
+            testbed.detail, testbed.hint = message, hint or None
+            _tell_state(session, testbed)
+
+    def forget(self, name: str) -> None:
+        """Remove the record of a testbed that is torn down. Forgetting twice is harmless."""
+        with self._database.writing() as session:
+            testbed = session.get(Testbed, name)
+            if testbed is not None:
+                session.delete(testbed)
+                events.append(session, "testbed.deleted", testbed=name)
+
+
+def _existing(session: Session, name: str) -> Testbed:
+    testbed = session.get(Testbed, name)
+    if testbed is None:
+        raise NotFoundError(f"There is no testbed {name}.", hint="`wiretune testbed list` shows what there is.")
+    return testbed
+
+
+def _tell_state(session: Session, testbed: Testbed) -> None:
+    events.append(
+        session, "testbed.state", testbed=testbed.name, state=testbed.state, detail=testbed.detail, hint=testbed.hint
+    )
+
+
+def _check_cpus(candidate: Candidate, testbed: TestbedView) -> None:
+    for gateway in GATEWAYS:
+        facts = testbed.gateways.get(gateway)
+        if facts is None:
+            continue
+        usable = set(Topology.model_validate(facts.topology).usable_cpus)
+        for stage, cpus in getattr(candidate.cpu_sets, gateway).used().items():
+            missing = set(parse_cpulist(cpus)) - usable
+            if missing:
+                raise InvalidError(
+                    f"Gateway {gateway} of {testbed.name} has no CPU {format_cpulist(missing)} for stage {stage}; "
+                    f"it has {format_cpulist(usable)}."
+                )
+
+
+def _view(testbed: Testbed) -> TestbedView:
+    provisioned = ProvisionedTestbed.model_validate(testbed.provisioned) if testbed.provisioned else None
+    return TestbedView.model_validate(
+        {
+            "name": testbed.name,
+            "driver": testbed.driver,
+            "state": testbed.state,
+            "simulation": testbed.simulation,
+            "simulated": testbed.driver == "sim",
+            "shared_machine": provisioned.shared_machine if provisioned else None,
+            "underlay_mtu": provisioned.underlay_mtu if provisioned else None,
+            "gateways": gateway_views(provisioned),
+            "detail": testbed.detail,
+            "hint": testbed.hint,
+            "phase": testbed.phase,
+            "created_at": testbed.created_at,
+            "provisioned_at": testbed.provisioned_at,
+        }
+    )
+
+
+def gateway_views(provisioned: ProvisionedTestbed | None) -> dict[str, GatewayView]:
+    """Both gateways as the API shows them; empty before they are provisioned."""
+    if provisioned is None:
+        return {}
+    return {
+        name: GatewayView.model_validate(
+            {
+                "fingerprint": gateway.fingerprint,
+                "fingerprint_hash": gateway.fingerprint_hash,
+                "topology": gateway.topology,
+                "engines": list(gateway.engines),
+            }
+        )
+        for name, gateway in provisioned.gateways.items()
+    }
