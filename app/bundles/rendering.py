@@ -1,0 +1,191 @@
+"""From a study's result to the files of a bundle. Pure: the same source gives the same bytes.
+
+Files that a program obeys (TOML, units, scripts, playbooks) are made of numbers, addresses and names that a pattern has
+checked. Text from hosts and users goes into JSON and, as code spans, into README.md, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from app.bundles.contents import SCHEMA_VERSION, BundleSource
+from app.bundles.lanes import STATIC_FILES, GatewayPlan, gateway_plan, play_variables
+from tuner.candidate import GATEWAYS, Gateway
+
+TEMPLATES = Path(__file__).parent / "templates"
+_SHOWN_FACT_CHARACTERS = 200
+_FACTS_IN_README = {"CPU": ("cpu_model", "cpu"), "kernel": ("kernel", "kernel_release")}
+_CONTROL = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]|[\u2028-\u202e\u2066-\u2069]")
+
+
+def code(text: object) -> str:
+    """Untrusted text as one Markdown code span on one line: nothing in it is markup, not even in a table."""
+    line = _CONTROL.sub(" ", str(text))[:_SHOWN_FACT_CHARACTERS].replace("`", "'").replace("|", "/").strip()
+    return f"`{line}`" if line else ""
+
+
+def plain(text: object) -> str:
+    """Untrusted text reduced to letters, digits and the signs of a unit."""
+    return re.sub(r"[^A-Za-z0-9 ,./%²-]", "", str(text))[:_SHOWN_FACT_CHARACTERS]
+
+
+def gain(ratio: float) -> str:
+    """A gain ratio as people say it: 1.415 is "+41.5 %"."""
+    return f"{(ratio - 1) * 100:+.1f} %"
+
+
+def toml(value: str | list[str]) -> str:
+    """A TOML basic string or array of them. Raises ValueError for anything but printable ASCII."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"{value!r} does not belong into a configuration file")
+    return json.dumps(value)
+
+
+def pretty_json(value: object) -> bytes:
+    """JSON with sorted keys, ASCII only."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def render(source: BundleSource) -> dict[str, bytes]:
+    """All files of the bundle but SHA256SUMS, by name."""
+    environment = _environment()
+    plans = {name: gateway_plan(source, name) for name in GATEWAYS}
+    files: dict[str, bytes] = {}
+    for plan in plans.values():
+        for placed in plan.files.values():
+            for file in placed:
+                files[file.source] = environment.get_template(file.template).render(plan.variables(file.lane)).encode()
+    for name in STATIC_FILES:
+        files[name] = (TEMPLATES / name).read_bytes()
+    files["vars.json"] = pretty_json(play_variables(source, plans))
+    files["manifest.json"] = pretty_json(manifest(source))
+    files |= evidence(source)
+    files["README.md"] = environment.get_template("README.md.j2").render(_readme_variables(source, plans)).encode()
+    return files
+
+
+def manifest(source: BundleSource) -> dict[str, Any]:
+    """What the bundle is and where it comes from."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "bundle": source.name,
+        "study": {"id": source.study_id, "name": source.study_name, "objective": source.objective},
+        "testbed": {"name": source.testbed, "driver": source.driver},
+        "ended_at": source.ended_at.isoformat(),
+        "simulated": source.simulated,
+        "versions": source.versions,
+        "candidate": {"key": source.winner.key, "value": source.winner.model_dump(mode="json")},
+        "baseline": {"key": source.baseline.key, "value": source.baseline.model_dump(mode="json")},
+        "verdicts": [verdict.model_dump(mode="json") for verdict in source.verdicts],
+        "gateways": {
+            name: {"fingerprint_hash": gateway.fingerprint_hash, "fingerprint": gateway.fingerprint}
+            for name, gateway in source.gateways.items()
+        },
+        "site": source.site.model_dump(mode="json"),
+    }
+
+
+def evidence(source: BundleSource) -> dict[str, bytes]:
+    """Everything that was measured, and how."""
+    blocks = [block.model_dump(mode="json") for block in source.blocks]
+    commands = {
+        (sample.tool_version, command) for block in source.blocks for sample in block.samples for command in sample.argv
+    }
+    return {
+        "evidence/result.json": pretty_json(source.result),
+        "evidence/samples.json": pretty_json(blocks),
+        "evidence/confirm.json": pretty_json([block for block in blocks if block["phase"] == "confirm"]),
+        "evidence/commands.json": pretty_json(
+            [{"tool_version": version, "argv": list(argv)} for version, argv in sorted(commands)]
+        ),
+        "evidence/fingerprints.json": pretty_json(
+            {
+                name: {
+                    "hash": gateway.fingerprint_hash,
+                    "fingerprint": gateway.fingerprint,
+                    "topology": gateway.topology,
+                }
+                for name, gateway in source.gateways.items()
+            }
+        ),
+    }
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(  # noqa: S701  none of the files is HTML; text is escaped by the filters below
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"code": code, "plain": plain, "toml": toml, "figure": "{:.3g}".format, "gain": gain}
+    return environment
+
+
+def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -> dict[str, Any]:
+    near = plans["a"]
+    carried = [file for file in near.files["engine"] if file.carries_keys]
+    return {
+        "bundle": source.name,
+        "study_id": source.study_id,
+        "study_name": source.study_name,
+        "testbed": source.testbed,
+        "driver": source.driver,
+        "simulated": source.simulated,
+        "versions": source.versions,
+        "site": source.site,
+        "ended_at": source.ended_at.strftime("%Y-%m-%d %H:%M UTC%z").replace("UTC+0000", "UTC"),
+        "objective": source.objective,
+        "winner_in_words": source.winner.in_words(),
+        "baseline_in_words": source.baseline.in_words(),
+        "verdicts": source.verdicts,
+        "conditions": {name: _shown_facts(gateway.fingerprint) for name, gateway in source.gateways.items()},
+        "workloads": sorted({sample.workload.name for block in source.blocks for sample in block.samples}),
+        "shared_machine": source.driver == "netns",
+        "rows": _file_table(near),
+        "programs": source.winner.engine,
+        "engine": source.winner.engine,
+        "first_port": near.lanes[0].port,
+        "last_port": near.lanes[-1].port,
+        "interfaces": " ".join(lane.interface for lane in near.lanes),
+        "manual_source": carried[0].source,
+        "manual_destination": carried[0].destination,
+        "units": " ".join(near.units["engine"]),
+        "far_network": source.site.b.inner_networks[0],
+    }
+
+
+def _shown_facts(fingerprint: Mapping[str, Any]) -> dict[str, str]:
+    shown = {}
+    for label, names in _FACTS_IN_README.items():
+        value = next((fingerprint[name] for name in names if isinstance(fingerprint.get(name), str)), "unknown")
+        shown[label] = str(value)
+    return shown
+
+
+def _file_table(plan: GatewayPlan) -> list[dict[str, str]]:
+    rows = []
+    for file in plan.all_files():
+        if file.lane is None or file.lane.number == 0:
+            each = "" if file.lane is None else ", one a lane"
+            source = f"`a/{file.source[2:]}`, `b/{file.source[2:]}`{each}"
+            rows.append({"source": source, "destination": f"`{file.destination}`", "purpose": file.purpose})
+    return rows + [{"source": name, "destination": "", "purpose": purpose} for name, purpose in _OTHER_FILES]
+
+
+_OTHER_FILES = (
+    ("`apply.yml`, `rollback.yml`", "Ansible: put it into production, take it out again"),
+    ("`inventory.ini`, `vars.json`", "Ansible: your gateways; which file goes where"),
+    ("`keys.sh`", "makes the keys on each gateway"),
+    ("`manifest.json`", "versions, fingerprints, configuration, baseline, verdict"),
+    ("`evidence/`", "samples, confirm blocks, command lines, result"),
+)
