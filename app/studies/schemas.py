@@ -181,6 +181,14 @@ class BlockView(BaseModel):
     finished_at: datetime
 
 
+class BlockPoint(BaseModel):
+    """One measured block reduced to its metrics: a point of a chart, an item of a spread."""
+
+    phase: Phase
+    index: int = Field(description="repeat within the trial, or round of playoff or verdict")
+    metrics: BlockMetrics
+
+
 class TrialView(BaseModel):
     """One candidate, however often measured."""
 
@@ -195,6 +203,7 @@ class TrialView(BaseModel):
     metrics: BlockMetrics | None = Field(description="median over the blocks of the search; null until one is finished")
     gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")
     blocks: int = Field(description="finished blocks, of every phase")
+    points: list[BlockPoint] = Field(description="every measured block, in order")
     detail: str | None = Field(description="why it is infeasible or failed")
     overhead_s: float | None = Field(description="median over its blocks")
     started_at: datetime

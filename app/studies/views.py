@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
@@ -12,7 +12,16 @@ from app import __version__
 from app.database import now
 from app.lab.driver import PhaseTimings, ProvisionedTestbed
 from app.studies.models import Block, Study, Trial
-from app.studies.schemas import GainView, StudyCreate, StudyProgress, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.schemas import (
+    BlockPoint,
+    GainView,
+    StudyCreate,
+    StudyProgress,
+    StudyResult,
+    StudyView,
+    TrialDetail,
+    TrialView,
+)
 from app.studies.states import RUNNING, StudyState
 from app.testbeds.service import gateway_views
 from tuner.candidate import Candidate
@@ -107,6 +116,7 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         "words": candidate.in_words(),
         "state": trial.state,
         "blocks": len(trial.measured),
+        "points": list(_points(trial)),
         "detail": trial.detail,
         "overhead_s": median(overheads) if overheads else None,
         "started_at": trial.started_at,
@@ -130,6 +140,13 @@ def _block_view(block: Block) -> dict[str, Any]:
         "started_at": block.started_at,
         "finished_at": block.finished_at,
     }
+
+
+def _points(trial: Trial) -> Iterator[BlockPoint]:
+    for block in trial.measured:
+        outcome = OUTCOME.validate_python(block.outcome)
+        if isinstance(outcome, Measured):
+            yield BlockPoint.model_validate({"phase": block.phase, "index": block.index, "metrics": outcome.metrics})
 
 
 def _measured(trial: Trial, *phases: str) -> list[BlockMetrics]:

@@ -1,0 +1,60 @@
+import { useState, type SubmitEvent } from "react";
+import { fieldError } from "../api/problem";
+import type { TestbedCreate, TestbedView } from "../api/types";
+import { Button } from "../ui/Button";
+import { Dialog } from "../ui/Dialog";
+import { InputField, SelectField } from "../ui/Field";
+import { ErrorNotice } from "../ui/Notice";
+import { useCreateTestbed } from "./queries";
+import { SimulationFields } from "./SimulationFields";
+import { SIMULATION_DEFAULTS, simulationOf, type SimulationText } from "./simulation";
+import styles from "./TestbedsPage.module.css";
+
+export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
+  const [name, setName] = useState("");
+  const [driver, setDriver] = useState<TestbedView["driver"]>("netns");
+  const [simulation, setSimulation] = useState<SimulationText>(SIMULATION_DEFAULTS);
+  const create = useCreateTestbed();
+
+  function submit(event: SubmitEvent): void {
+    event.preventDefault();
+    const body: TestbedCreate = driver === "sim" ? { name, driver, simulation: simulationOf(simulation) } : { name, driver };
+    create.mutate(body, { onSuccess: onClose });
+  }
+
+  return (
+    <Dialog title="Add testbed" onClose={onClose}>
+      <form className={styles.form} onSubmit={submit} noValidate>
+        {create.error && <ErrorNotice error={create.error} />}
+        <div className={styles.columns}>
+          <InputField
+            label="Name"
+            value={name}
+            onChange={(event) => setName(event.target.value)}
+            error={fieldError(create.error, "name")}
+            hint="Small letters, digits and hyphens; at most 15."
+            autoComplete="off"
+            spellCheck={false}
+          />
+          <SelectField
+            label="Driver"
+            value={driver}
+            onChange={(event) => setDriver(event.target.value === "sim" ? "sim" : "netns")}
+            error={fieldError(create.error, "driver")}
+            hint={driver === "sim" ? "The cost model: no packet is sent." : "Real traffic between two namespaces here; needs root."}
+          >
+            <option value="netns">Network namespaces (netns)</option>
+            <option value="sim">Simulated hosts (sim)</option>
+          </SelectField>
+        </div>
+        {driver === "sim" && <SimulationFields value={simulation} onChange={setSimulation} error={create.error} />}
+        <div className={styles.buttons}>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="primary" type="submit" disabled={create.isPending}>
+            {create.isPending ? "Adding…" : "Add testbed"}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,37 @@
+import { fieldError } from "../api/problem";
+import { InputField } from "../ui/Field";
+import type { SimulationText } from "./simulation";
+import styles from "./TestbedsPage.module.css";
+
+interface SimulationFieldsProps {
+  value: SimulationText;
+  onChange: (value: SimulationText) => void;
+  error: unknown;
+}
+
+const FIELDS: readonly { name: keyof SimulationText; label: string; hint: string }[] = [
+  { name: "sockets", label: "Sockets", hint: "Per host, each a NUMA node." },
+  { name: "cores_per_socket", label: "Cores per socket", hint: "1 to 128." },
+  { name: "threads_per_core", label: "Threads per core", hint: "2 with SMT." },
+  { name: "noise_ratio", label: "Noise", hint: "Relative standard deviation of a sample: 0.02 is 2 %." },
+  { name: "seed", label: "Seed", hint: "The same seed gives the same noise." },
+  { name: "sample_time_ratio", label: "Pace", hint: "Share of each sample's time that really passes; 0 answers at once." },
+];
+
+export function SimulationFields({ value, onChange, error }: SimulationFieldsProps) {
+  return (
+    <div className={styles.columns}>
+      {FIELDS.map(({ name, label, hint }) => (
+        <InputField
+          key={name}
+          label={label}
+          hint={hint}
+          inputMode="decimal"
+          value={value[name]}
+          onChange={(event) => onChange({ ...value, [name]: event.target.value })}
+          error={fieldError(error, `simulation.${name}`)}
+        />
+      ))}
+    </div>
+  );
+}

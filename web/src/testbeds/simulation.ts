@@ -1,0 +1,27 @@
+import type { TestbedCreate } from "../api/types";
+import { numberOf } from "../format/input";
+
+type SimulationOptions = NonNullable<TestbedCreate["simulation"]>;
+
+/** The simulation's fields as typed; the service judges them. */
+export type SimulationText = Record<keyof SimulationOptions, string>;
+
+export const SIMULATION_DEFAULTS: SimulationText = {
+  sockets: "1",
+  cores_per_socket: "4",
+  threads_per_core: "1",
+  noise_ratio: "0.02",
+  seed: "0",
+  sample_time_ratio: "0",
+};
+
+export function simulationOf(text: SimulationText): SimulationOptions {
+  return {
+    sockets: numberOf(text.sockets),
+    cores_per_socket: numberOf(text.cores_per_socket),
+    threads_per_core: numberOf(text.threads_per_core),
+    noise_ratio: numberOf(text.noise_ratio),
+    seed: numberOf(text.seed),
+    sample_time_ratio: numberOf(text.sample_time_ratio),
+  };
+}
