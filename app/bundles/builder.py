@@ -18,17 +18,15 @@ def build_bundle(source: BundleSource, output: Path) -> BundleInfo:
     cannot be written, for example because the disk is full.
     """
     files = render(source)
-    public_keys = {key for gateway in source.gateways.values() for key in gateway.lane_public_keys}
-    refuse_secrets(files, public_keys)
+    refuse_secrets(files, source.public_keys)
     files["SHA256SUMS"] = archive.checksums(files)
-    content = archive.tar_gz(source.name, files, source.ended_at_s)
+    content = archive.tar_gz(source.name, files, int(source.measured_until.timestamp()))
     archive.write_atomically(output, content)
     return BundleInfo(
         name=source.name,
-        path=str(output),
+        filename=output.name,
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         files=len(files),
         candidate_key=source.winner.key,
-        built_from=source.ended_at,
     )

@@ -231,8 +231,8 @@ def numa_placement(source: BundleSource, name: Gateway) -> tuple[str, str]:
     if candidate.numa_policy == "local":
         return "local", ""
     try:
-        topology = Topology.model_validate(source.gateways[name].topology)
-    except ValidationError:
+        topology = Topology.model_validate(source.result.gateways[name].topology)
+    except (KeyError, ValidationError):
         return "default", ""
     node_of = {cpu.cpu: cpu.node for cpu in topology.cpus}
     cpus = {cpu for text in used.values() for cpu in parse_cpulist(text)}

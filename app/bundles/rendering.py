@@ -74,20 +74,21 @@ def render(source: BundleSource) -> dict[str, bytes]:
 
 def manifest(source: BundleSource) -> dict[str, Any]:
     """What the bundle is and where it comes from."""
+    result, verdict = source.result, source.verdict
     return {
         "schema_version": SCHEMA_VERSION,
         "bundle": source.name,
-        "study": {"id": source.study_id, "name": source.study_name, "objective": source.objective},
-        "testbed": {"name": source.testbed, "driver": source.driver},
-        "ended_at": source.ended_at.isoformat(),
-        "simulated": source.simulated,
-        "versions": source.versions,
-        "candidate": {"key": source.winner.key, "value": source.winner.model_dump(mode="json")},
-        "baseline": {"key": source.baseline.key, "value": source.baseline.model_dump(mode="json")},
-        "verdicts": [verdict.model_dump(mode="json") for verdict in source.verdicts],
+        "study": {"id": result.study, "label": result.spec.label, "objective": result.objective},
+        "testbed": {"name": result.testbed, "driver": result.driver},
+        "measured_until": source.measured_until.isoformat(),
+        "simulated": result.simulated,
+        "versions": {"wiretune": result.wiretune_version, **source.versions},
+        "candidate": {"key": verdict.best.key, "value": verdict.best.model_dump(mode="json")},
+        "baseline": {"key": verdict.baseline.key, "value": verdict.baseline.model_dump(mode="json")},
+        "verdict": verdict.model_dump(mode="json", exclude={"best", "baseline"}),
         "gateways": {
             name: {"fingerprint_hash": gateway.fingerprint_hash, "fingerprint": gateway.fingerprint}
-            for name, gateway in source.gateways.items()
+            for name, gateway in result.gateways.items()
         },
         "site": source.site.model_dump(mode="json"),
     }
@@ -95,28 +96,32 @@ def manifest(source: BundleSource) -> dict[str, Any]:
 
 def evidence(source: BundleSource) -> dict[str, bytes]:
     """Everything that was measured, and how."""
-    blocks = [block.model_dump(mode="json") for block in source.blocks]
+    result = source.result
+    blocks = [
+        {"trial": trial.number, "candidate_key": trial.candidate_key, **block.model_dump(mode="json")}
+        for trial in result.trials
+        for block in trial.measured
+    ]
     commands = {
-        (sample.tool_version, command) for block in source.blocks for sample in block.samples for command in sample.argv
+        (sample.tool_version, command)
+        for trial in result.trials
+        for block in trial.measured
+        for sample in block.samples
+        for command in sample.argv
     }
-    return {
-        "evidence/result.json": pretty_json(source.result),
-        "evidence/samples.json": pretty_json(blocks),
-        "evidence/confirm.json": pretty_json([block for block in blocks if block["phase"] == "confirm"]),
-        "evidence/commands.json": pretty_json(
-            [{"tool_version": version, "argv": list(argv)} for version, argv in sorted(commands)]
-        ),
-        "evidence/fingerprints.json": pretty_json(
-            {
-                name: {
-                    "hash": gateway.fingerprint_hash,
-                    "fingerprint": gateway.fingerprint,
-                    "topology": gateway.topology,
-                }
-                for name, gateway in source.gateways.items()
-            }
-        ),
+    files: dict[str, object] = {
+        # The state changes once the bundle is there, and building it again must give the same bytes.
+        "result": result.model_dump(mode="json", exclude={"state", "failure", "finished_at"}),
+        "samples": [
+            {key: block[key] for key in ("trial", "candidate_key", "phase", "index", "attempt")} | {"sample": sample}
+            for block in blocks
+            for sample in block["samples"]
+        ],
+        "confirm": [block for block in blocks if block["phase"] in ("playoff", "verdict")],
+        "commands": [{"tool_version": version, "argv": list(argv)} for version, argv in sorted(commands)],
+        "fingerprints": {name: gateway.model_dump(mode="json") for name, gateway in result.gateways.items()},
     }
+    return {f"evidence/{name}.json": pretty_json(content) for name, content in files.items()}
 
 
 def _environment() -> jinja2.Environment:
@@ -132,35 +137,23 @@ def _environment() -> jinja2.Environment:
 
 
 def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -> dict[str, Any]:
-    near = plans["a"]
-    carried = [file for file in near.files["engine"] if file.carries_keys]
+    near, result = plans["a"], source.result
+    carried = next(file for file in near.files["engine"] if file.carries_keys)
+    workloads = {
+        sample.workload.name for trial in result.trials for block in trial.measured for sample in block.samples
+    }
     return {
         "bundle": source.name,
-        "study_id": source.study_id,
-        "study_name": source.study_name,
-        "testbed": source.testbed,
-        "driver": source.driver,
-        "simulated": source.simulated,
-        "versions": source.versions,
+        "result": result,
+        "verdict": source.verdict,
         "site": source.site,
-        "ended_at": source.ended_at.strftime("%Y-%m-%d %H:%M UTC%z").replace("UTC+0000", "UTC"),
-        "objective": source.objective,
-        "winner_in_words": source.winner.in_words(),
-        "baseline_in_words": source.baseline.in_words(),
-        "verdicts": source.verdicts,
-        "conditions": {name: _shown_facts(gateway.fingerprint) for name, gateway in source.gateways.items()},
-        "workloads": sorted({sample.workload.name for block in source.blocks for sample in block.samples}),
-        "shared_machine": source.driver == "netns",
+        "measured_until": f"{source.measured_until:%Y-%m-%d %H:%M} UTC",
+        "conditions": {name: _shown_facts(gateway.fingerprint) for name, gateway in sorted(result.gateways.items())},
+        "workloads": "; ".join(sorted(workloads)),
         "rows": _file_table(near),
-        "programs": source.winner.engine,
-        "engine": source.winner.engine,
-        "first_port": near.lanes[0].port,
-        "last_port": near.lanes[-1].port,
-        "interfaces": " ".join(lane.interface for lane in near.lanes),
-        "manual_source": carried[0].source,
-        "manual_destination": carried[0].destination,
+        "lanes": near.lanes,
+        "manual": carried,
         "units": " ".join(near.units["engine"]),
-        "far_network": source.site.b.inner_networks[0],
     }
 
 

@@ -1,22 +1,25 @@
-"""Bundle sources for the tests: a study of two inline lanes on the netns testbed."""
+"""Bundle sources for the tests: a finished study of two inline lanes on the netns testbed."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.bundles.contents import BundleSource, MeasuredBlock, MeasuredGateway, Verdict
-from app.bundles.site import NETNS_SITE
+from app.bundles.contents import BundleSource
+from app.studies.schemas import BlockView, StudyCreate, StudyResult, TrialDetail
+from app.testbeds.schemas import GatewayView
 from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
 from tuner.samples import GatewayUsage, Sample, Workload
+from tuner.statistics import MetricComparison, Verdict, paired_gain
 from tuner.topology import Topology
 
 PUBLIC_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
-ENDED_AT = datetime(2026, 11, 23, 9, 0, 5, tzinfo=UTC)
+STUDY = "4f9c1d2ab07e"
+STARTED_AT = datetime(2026, 11, 20, 9, 0, 5, 250_000, tzinfo=UTC)
+BASELINE = Candidate(mode="pipelined", crypto_workers=2, lanes=1)
 INLINE = Candidate(
     lanes=2, cpu_sets=GatewayCpuSets(a=StageCpuSets(tx="0", rx="1"), b=StageCpuSets(tx="2", rx="3")), numa_policy="bind"
 )
-PIPELINED = Candidate(mode="pipelined", crypto_workers=2, lanes=1)
 WIREGUARD_GO = Candidate(
     engine="wireguard-go",
     mode=None,
@@ -30,7 +33,7 @@ def sample(throughput_gbps: float) -> Sample:
     usage = GatewayUsage(cpu_busy_ratio={0: 0.9, 1: 0.8}, data_plane_cpu_s=1.2)
     return Sample(
         workload=Workload(flows=2, duration_s=2),
-        started_at=ENDED_AT,
+        started_at=STARTED_AT,
         duration_s=2.0,
         throughput_gbps=throughput_gbps,
         packets_per_s=100_000,
@@ -44,47 +47,115 @@ def sample(throughput_gbps: float) -> Sample:
     )
 
 
-def gateway(**fingerprint: Any) -> MeasuredGateway:
-    """A gateway with four CPUs on two NUMA nodes."""
-    facts = {"cpu_model": "Imagined CPU", "kernel": "6.1.0", **fingerprint}
-    topology = Topology.uniform(nodes=2, cores_per_node=2).model_dump(mode="json")
-    return MeasuredGateway(
-        fingerprint=facts, fingerprint_hash="0123456789abcdef", topology=topology, lane_public_keys=(PUBLIC_KEY,)
+def block(phase: str, index: int, throughput_gbps: float, **changes: Any) -> BlockView:
+    """One measured block."""
+    fields = {
+        "phase": phase,
+        "index": index,
+        "attempt": 1,
+        "state": "completed",
+        "samples": [sample(throughput_gbps)],
+        "read_back": {"a": {"mtu": 1420}, "b": {"mtu": 1420}},
+        "timings": {},
+        "overhead_s": 1.1,
+        "detail": None,
+        "started_at": STARTED_AT + timedelta(seconds=10 * index),
+        "finished_at": STARTED_AT + timedelta(seconds=10 * index + 3),
+    }
+    return BlockView.model_validate(fields | changes)
+
+
+def trial(number: int | None, candidate: Candidate, measured: list[BlockView]) -> TrialDetail:
+    """One trial; number None is the baseline."""
+    return TrialDetail(
+        id=1 if number is None else number + 2,
+        study_id=STUDY,
+        number=number,
+        is_baseline=number is None,
+        candidate=candidate,
+        candidate_key=candidate.key,
+        words=candidate.in_words(),
+        state="completed",
+        metrics=None,
+        gain=None,
+        points=[],
+        blocks=len(measured),
+        detail=None,
+        overhead_s=None,
+        started_at=STARTED_AT,
+        finished_at=STARTED_AT,
+        measured=measured,
     )
+
+
+def gateway(**fingerprint: Any) -> GatewayView:
+    """A gateway with four CPUs on two NUMA nodes."""
+    return GatewayView(
+        fingerprint={"cpu_model": "Imagined CPU", "kernel": "6.1.0", **fingerprint},
+        fingerprint_hash="0123456789abcdef",
+        topology=Topology.uniform(nodes=2, cores_per_node=2).model_dump(mode="json"),
+        engines=["wirelane"],
+    )
+
+
+def result(winner: Candidate = INLINE, **changes: Any) -> StudyResult:
+    """A complete result; `changes` replace fields."""
+    base, best = [4.0, 4.1, 3.9, 4.05], [6.2, 6.1, 6.3, 6.25]
+    gain = paired_gain(base, best)
+    throughput = MetricComparison(
+        **gain.model_dump(),
+        metric="throughput_gbps",
+        label="Throughput",
+        unit="Gbit/s",
+        baseline_median=4.025,
+        best_median=6.225,
+    )
+    verdict = Verdict(
+        conclusion=gain.conclusion,
+        words="better",
+        baseline=BASELINE,
+        best=winner,
+        best_trial_number=0,
+        decided_on="Throughput",
+        gain=gain.gain,
+        gain_low=gain.gain_low,
+        gain_high=gain.gain_high,
+        p_value=gain.p_value,
+        rounds=gain.pairs,
+        baseline_scores=tuple(base),
+        best_scores=tuple(best),
+        metrics=(throughput,),
+        drift_percent_per_hour=None,
+        simulated=False,
+    )
+    trials = [
+        trial(None, BASELINE, [block("baseline", 0, 4.0), *(block("verdict", i, x) for i, x in enumerate(base))]),
+        trial(0, winner, [block("search", 0, 6.4), *(block("verdict", i, x) for i, x in enumerate(best))]),
+    ]
+    fields: dict[str, Any] = {
+        "wiretune_version": "0.1.0",
+        "study": STUDY,
+        "testbed": "demo",
+        "driver": "netns",
+        "simulated": False,
+        "state": "bundling",
+        "objective": "throughput",
+        "spec": StudyCreate(testbed="demo", label="Main link"),
+        "verdict": verdict,
+        "gain": None,
+        "baseline": trials[0],
+        "best": trials[1],
+        "trials": trials,
+        "gateways": {"a": gateway(), "b": gateway()},
+        "trial_overhead_median_s": 1.1,
+        "failure": None,
+        "created_at": STARTED_AT,
+        "started_at": STARTED_AT,
+        "finished_at": None,
+    }
+    return StudyResult.model_validate(fields | changes)
 
 
 def source(winner: Candidate = INLINE, **changes: Any) -> BundleSource:
-    """A complete source; `changes` replace fields."""
-    verdict = Verdict(
-        metric="throughput",
-        unit="Gbit/s",
-        baseline=4.0,
-        winner=6.2,
-        gain_ratio=1.55,
-        gain_low=1.41,
-        gain_high=1.69,
-        paired_blocks=6,
-        significant=True,
-    )
-    fields: dict[str, Any] = {
-        "study_id": "4f9c1d2ab07e",
-        "study_name": "Main link",
-        "testbed": "demo",
-        "driver": "netns",
-        "ended_at": ENDED_AT,
-        "simulated": False,
-        "objective": "throughput",
-        "winner": winner,
-        "baseline": PIPELINED,
-        "verdicts": (verdict,),
-        "gateways": {"a": gateway(), "b": gateway()},
-        "blocks": (
-            MeasuredBlock(trial=0, phase="search", block=0, candidate=PIPELINED, samples=(sample(4.0),)),
-            MeasuredBlock(trial=1, phase="search", block=1, candidate=winner, samples=(sample(6.0),)),
-            MeasuredBlock(trial=1, phase="confirm", block=0, candidate=winner, samples=(sample(6.2),)),
-        ),
-        "versions": {"wiretune": "0.1.0", "wirelane": "0.1.0"},
-        "result": {"gain": 1.55, "public_key": PUBLIC_KEY},
-        "site": NETNS_SITE,
-    }
-    return BundleSource(**(fields | changes))
+    """A complete source; `changes` replace fields of the result."""
+    return BundleSource(result=result(winner, **changes), versions={"python": "3.11.2"}, public_keys=(PUBLIC_KEY,))
