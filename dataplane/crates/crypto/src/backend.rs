@@ -1,0 +1,70 @@
+//! Which implementation runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An implementation of the AEAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// AVX-512.
+    Avx512,
+    /// AVX2.
+    Avx2,
+    /// SSE4.
+    Sse,
+    /// A portable crate, on any processor.
+    Portable,
+}
+
+/// What the configuration asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendChoice {
+    /// The fastest that this processor runs.
+    #[default]
+    Auto,
+    /// This one or an error.
+    Force(Backend),
+}
+
+/// A backend was forced that this processor or this build does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub Backend);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AEAD backend {} is not available on this processor or in this build", self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Sse => "sse",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+impl FromStr for BackendChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Ok(match word {
+            "auto" => Self::Auto,
+            "avx512" => Self::Force(Backend::Avx512),
+            "avx2" => Self::Force(Backend::Avx2),
+            "sse" => Self::Force(Backend::Sse),
+            "portable" => Self::Force(Backend::Portable),
+            _ => return Err(format!("unknown AEAD backend {word:?}: auto, avx512, avx2, sse or portable")),
+        })
+    }
+}
+
+/// The backends that run here, best first. Never empty: the portable one is always there.
+pub fn available() -> Vec<Backend> {
+    todo!()
+}

@@ -1,0 +1,8 @@
+//! A small rtnetlink(7) client: links, addresses, routes over several lanes, and link events.
+
+mod message;
+mod monitor;
+mod requests;
+
+pub use monitor::{LinkEvent, LinkMonitor};
+pub use requests::{Link, Netlink, Prefix};

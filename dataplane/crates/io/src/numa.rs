@@ -1,0 +1,150 @@
+//! NUMA nodes and memory policy (numa(7)). A machine or a kernel without NUMA counts as one node, 0.
+
+use crate::syscall::check;
+use crate::thread::CpuSet;
+use std::fs;
+use std::io;
+use std::str::FromStr;
+
+// linux/mempolicy.h
+const MPOL_DEFAULT: libc::c_int = 0;
+const MPOL_PREFERRED: libc::c_int = 1;
+const MPOL_BIND: libc::c_int = 2;
+const MPOL_MF_MOVE: libc::c_uint = 2;
+const MASK_BITS: u32 = libc::c_ulong::BITS;
+
+/// Where memory comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NumaPolicy {
+    /// The node of the CPU that touches a page first: the kernel's default.
+    #[default]
+    Local,
+    /// The given node only; allocations fail when it is full.
+    Bind,
+    /// The given node as long as it has room.
+    Prefer,
+}
+
+impl FromStr for NumaPolicy {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "local" => Ok(Self::Local),
+            "bind" => Ok(Self::Bind),
+            "prefer" => Ok(Self::Prefer),
+            _ => Err(format!("unknown NUMA policy {word:?}: local, bind or prefer")),
+        }
+    }
+}
+
+/// The nodes that are online, ascending.
+pub fn nodes() -> Vec<u32> {
+    match read_list("/sys/devices/system/node/online") {
+        Some(nodes) if !nodes.is_empty() => nodes.cpus().to_vec(),
+        _ => vec![0],
+    }
+}
+
+/// The CPUs of a node; all online CPUs on a machine without NUMA.
+pub fn cpus_of_node(node: u32) -> CpuSet {
+    read_list(&format!("/sys/devices/system/node/node{node}/cpulist"))
+        .or_else(|| read_list("/sys/devices/system/cpu/online"))
+        .unwrap_or_default()
+}
+
+/// The node that a CPU belongs to.
+pub fn node_of_cpu(cpu: u32) -> u32 {
+    nodes().into_iter().find(|node| cpus_of_node(*node).cpus().contains(&cpu)).unwrap_or(0)
+}
+
+/// A node list has the format of a CPU list.
+fn read_list(path: &str) -> Option<CpuSet> {
+    fs::read_to_string(path).ok()?.parse().ok()
+}
+
+/// The policy of the calling thread for memory it touches first from now on. Without effect on a machine of one node.
+///
+/// # Errors
+/// `InvalidInput` for a node that does not exist.
+pub fn set_thread_policy(policy: NumaPolicy, node: u32) -> io::Result<()> {
+    if is_single_node(node)? {
+        return Ok(());
+    }
+    let mask = node_mask(policy, node)?;
+    // SAFETY: set_mempolicy reads a mask of MASK_BITS bits, which `mask` has; it ignores the mask for MPOL_DEFAULT.
+    let result = unsafe {
+        libc::syscall(libc::SYS_set_mempolicy, mode(policy), &raw const mask, libc::c_ulong::from(MASK_BITS + 1))
+    };
+    check(result as libc::c_int)?;
+    Ok(())
+}
+
+/// The policy of a mapping's pages, moving those that are there already.
+pub(crate) fn set_memory_policy(memory: &mut [u8], policy: NumaPolicy, node: u32) -> io::Result<()> {
+    if is_single_node(node)? {
+        return Ok(());
+    }
+    let mask = node_mask(policy, node)?;
+    // SAFETY: `memory` is a mapping of whole pages that we borrow exclusively (its only caller maps it itself); mbind
+    // changes where its pages lie, not what they hold. The mask has MASK_BITS bits.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            memory.as_mut_ptr(),
+            memory.len(),
+            mode(policy),
+            &raw const mask,
+            libc::c_ulong::from(MASK_BITS + 1), // the kernel takes one off
+            MPOL_MF_MOVE,
+        )
+    };
+    check(result as libc::c_int)?;
+    Ok(())
+}
+
+/// Kernels without NUMA have no such call, and one node leaves nothing to choose.
+fn is_single_node(node: u32) -> io::Result<bool> {
+    let nodes = nodes();
+    if !nodes.contains(&node) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("NUMA node {node} does not exist")));
+    }
+    Ok(nodes.len() == 1)
+}
+
+fn mode(policy: NumaPolicy) -> libc::c_int {
+    match policy {
+        NumaPolicy::Local => MPOL_DEFAULT,
+        NumaPolicy::Bind => MPOL_BIND,
+        NumaPolicy::Prefer => MPOL_PREFERRED,
+    }
+}
+
+/// MPOL_DEFAULT wants an empty mask.
+fn node_mask(policy: NumaPolicy, node: u32) -> io::Result<libc::c_ulong> {
+    if policy == NumaPolicy::Local {
+        return Ok(0);
+    }
+    1u64.checked_shl(node)
+        .map(|mask| mask as libc::c_ulong)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("NUMA node {node} is beyond {MASK_BITS}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cpu_has_a_node_and_every_policy_works_here() {
+        let all = nodes();
+        for node in &all {
+            for cpu in cpus_of_node(*node).cpus() {
+                assert_eq!(node_of_cpu(*cpu), *node);
+            }
+        }
+        for policy in [NumaPolicy::Bind, NumaPolicy::Prefer, NumaPolicy::Local] {
+            set_thread_policy(policy, all[0]).unwrap();
+        }
+        assert_eq!(set_thread_policy(NumaPolicy::Bind, 1023).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}
