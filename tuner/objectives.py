@@ -45,11 +45,6 @@ class Objective:
     label: str
     metrics: tuple[Metric, ...]
 
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """Optuna's direction of each metric."""
-        return tuple(metric.direction for metric in self.metrics)
-
     def values(self, block: BlockMetrics) -> tuple[float, ...]:
         """The block's value of each metric, in the order of `metrics`. Raises ValueError for a metric not known."""
         values = [getattr(block, metric.name) for metric in self.metrics]

@@ -105,11 +105,6 @@ class Topology(_Value):
         node = self.nics[0].node if self.nics else None
         return node if node in self.nodes else self.nodes[0]
 
-    @cached_property
-    def far_node(self) -> int:
-        """The node that is most distant from the NIC's; the NIC's own on a machine with one node."""
-        return max(self.nodes, key=lambda node: (self.distance(self.nic_node, node), -node))
-
     def distance(self, from_node: int, to_node: int) -> int:
         """ACPI SLIT distance; 10 for the node itself, 20 for another node where the host reports none."""
         if from_node in self.node_distances:

@@ -1,0 +1,243 @@
+"""Ask/tell over Optuna, in a storage of its own: which candidate to try next, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.candidate import Candidate
+from tuner.objectives import Objective
+from tuner.outcomes import Failed, Infeasible, Measured
+from tuner.space import SearchSpace
+from tuner.tunables import Params
+
+SamplerName = Literal["tpe", "random", "grid"]
+Origin = Literal["warm_start", "sampler", "neighbour", "grid"]
+"""Why a candidate is tried: an expert or an earlier study names it; the sampler chose it; the sampler chose one that
+was tried before and this is next to it; it is the next point of the grid."""
+
+# Optuna announces every study, and that `group` may change its interface; neither concerns a user of Wiretune.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", message="Argument ``group``", category=optuna.exceptions.ExperimentalWarning)
+
+# User attributes of an Optuna trial. A trial without a number was never handed out.
+_NUMBER, _CANDIDATE_KEY, _ORIGIN = "number", "candidate_key", "origin"
+# Names of constraints; Optuna calls a trial feasible while all are at most 0, and every told trial needs a value.
+_FEASIBLE = "feasible"
+# User attribute of the study: its space and objective.
+_SHAPE = "shape"
+_STARTUP_TRIALS = 8
+_SCANNED_POINTS = 20_000
+_GUESSES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A candidate to try."""
+
+    number: int
+    """Ascending from 0; a gap only where a crash lost a trial before its caller recorded it."""
+    candidate: Candidate
+    origin: Origin
+    params: Params
+
+
+def _is_tried(trial: FrozenTrial) -> bool:
+    return _CANDIDATE_KEY in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
+
+
+class StudySearch:
+    """The search of one study. Not for use by several threads at once.
+
+    Every write is a transaction of the storage: after `kill -9`, open it again, `abandon_stale`, and go on. What is
+    asked next is a function of the storage and the seed alone, so that a restart changes nothing.
+    """
+
+    def __init__(
+        self, study: optuna.Study, space: SearchSpace, objective: Objective, sampler: SamplerName, seed: int
+    ) -> None:
+        """Use `open`."""
+        self._study, self._space, self._objective = study, space, objective
+        self._sampler, self._seed = sampler, seed
+
+    @classmethod
+    def open(
+        cls,
+        storage: str | Path,
+        study_id: str,
+        space: SearchSpace,
+        objective: Objective,
+        *,
+        sampler: SamplerName = "tpe",
+        seed: int = 0,
+        warm_starts: Sequence[Candidate] | None = None,
+    ) -> Self:
+        """Opens the study, or creates it. `storage`: path of an SQLite file, or an SQLAlchemy URL, for Optuna alone.
+
+        `warm_starts` are tried first (None: `space.expert_candidates()`; not with the grid and random samplers, which
+        are there for comparison); those that the space does not hold raise ValueError. Raises ValueError, too, when
+        the stored study has another space or objective.
+        """
+        url = storage if isinstance(storage, str) and "://" in storage else f"sqlite:///{Path(storage).resolve()}"
+        backend = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
+        study = optuna.create_study(
+            storage=backend,
+            study_name=study_id,
+            directions=[metric.direction for metric in objective.metrics],
+            load_if_exists=True,
+        )
+        search = cls(study, space, objective, sampler, seed)
+        shape = json.dumps([objective.name, space.describe()], sort_keys=True)
+        stored = study.user_attrs.get(_SHAPE)
+        if stored is None:
+            search._queue_warm_starts(space.expert_candidates() if warm_starts is None else warm_starts)
+            # Last, so that a crash before it begins the study anew.
+            study.set_user_attr(_SHAPE, shape)
+        elif stored != shape:
+            raise ValueError(f"study {study_id} was started with another search space or objective")
+        return search
+
+    def _queue_warm_starts(self, candidates: Sequence[Candidate]) -> None:
+        if self._sampler != "tpe":
+            return
+        queued = [trial.system_attrs.get("fixed_params") for trial in self._trials()]
+        for candidate in candidates:
+            params = self._space.params_of(candidate)
+            if self._space.optuna_params(params) not in queued:
+                self._enqueue(params, "warm_start")
+
+    def _enqueue(self, params: Mapping[str, str | int], origin: Origin) -> None:
+        self._study.enqueue_trial(self._space.optuna_params(params), {_ORIGIN: origin}, skip_if_exists=False)
+
+    # -- ask ------------------------------------------------------------------------------------------------------
+
+    def ask(self) -> Asked | None:
+        """The next candidate, one not tried before; None when the space has no more.
+
+        A candidate whose trial the lab failed counts as not tried.
+        """
+        trials = self._trials()
+        tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in trials if _is_tried(trial)}
+        number = 1 + max((trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs), default=-1)
+        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        rng = random.Random(f"{self._seed} {len(trials)}")  # noqa: S311 (choices of a search, not secrets)
+        if self._sampler == "grid" and not waiting:
+            params = next(self._grid_points(tried), None)
+            if params is None:
+                return None
+            self._enqueue(params, "grid")
+        while True:
+            self._study.sampler = self._make_sampler(rng.getrandbits(32))
+            trial = self._study.ask()
+            candidate = self._space.suggest(trial)
+            if candidate.key not in tried:
+                origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
+                trial.set_user_attr(_CANDIDATE_KEY, candidate.key)
+                trial.set_user_attr(_NUMBER, number)
+                return Asked(number, candidate, origin, self._space.params_of(candidate))
+            self._study.tell(trial, state=TrialState.FAIL)
+            params = self._untried_near(self._space.params_of(candidate), tried, rng)
+            if params is None:
+                return None
+            self._enqueue(params, "neighbour")
+
+    def _make_sampler(self, seed: int) -> BaseSampler:
+        if self._sampler == "random":
+            return RandomSampler(seed=seed)
+        # group: conditional tunables are modelled together with those they depend on.
+        return TPESampler(n_startup_trials=_STARTUP_TRIALS, multivariate=True, group=True, seed=seed)
+
+    def _untried_near(self, params: Params, tried: Collection[str], rng: random.Random) -> Params | None:
+        """Parameters next to these of a candidate not tried yet, else any in the space, else None."""
+        neighbours = list(self._space.neighbours(params)) if self._sampler == "tpe" else []
+        rng.shuffle(neighbours)
+        guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
+        for source in (neighbours, guesses, self._grid_points(tried)):
+            for untried in source:
+                if self._space.candidate(untried).key not in tried:
+                    return untried
+        return None
+
+    def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
+        """Untried points of the grid, in an order that depends on the seed only; a sample of a very large grid."""
+        size = self._space.grid_size
+        order = random.Random(self._seed).sample(range(size), min(size, _SCANNED_POINTS))  # noqa: S311
+        for index in order:
+            params = self._space.grid_params(index)
+            if self._space.candidate(params).key not in tried:
+                yield params
+
+    # -- tell -----------------------------------------------------------------------------------------------------
+
+    def tell(self, number: int, outcome: Measured | Infeasible | Failed) -> None:
+        """Records what came of a trial. Telling again changes nothing. Raises KeyError for an unknown number."""
+        frozen = self._find(number)
+        if frozen.state.is_finished():
+            return
+        if isinstance(outcome, Failed):
+            self._study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
+            return
+        if isinstance(outcome, Infeasible):
+            # A failed state would be invisible to the sampler, which would then propose the candidate again and again.
+            values: tuple[float, ...] = (0.0,) * len(self._objective.metrics)
+            violations = dict.fromkeys(outcome.violated, 1.0) | {_FEASIBLE: 1.0}
+        else:
+            values = self._objective.values(outcome.metrics)
+            violations = {_FEASIBLE: 0.0}
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        for name, violation in violations.items():
+            # A crash between constraint and value may have left it there; Optuna keeps the first one.
+            if f"constraints:{name}" not in frozen.system_attrs:
+                trial.set_constraint(name, violation)
+        self._study.tell(frozen.number, values, skip_if_finished=True)
+
+    def abandon_stale(self, keep: Collection[int] = ()) -> tuple[int, ...]:
+        """Gives up trials that a crash left running, except those in `keep` (which the caller knows and goes on with).
+
+        A warm start among them is queued again. Returns the numbers given up; those never handed out have none.
+        """
+        given_up = []
+        for trial in self._trials():
+            number = trial.user_attrs.get(_NUMBER)
+            if trial.state != TrialState.RUNNING or number in keep:
+                continue
+            if trial.user_attrs.get(_ORIGIN) == "warm_start":
+                fixed = trial.system_attrs["fixed_params"]
+                self._study.enqueue_trial(fixed, {_ORIGIN: "warm_start"}, skip_if_exists=False)
+            self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            if number is not None:
+                given_up.append(number)
+        return tuple(given_up)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _find(self, number: int) -> FrozenTrial:
+        for trial in reversed(self._trials()):
+            if trial.user_attrs.get(_NUMBER) == number:
+                return trial
+        raise KeyError(f"trial {number} was never asked in study {self._study.study_name}")
+
+    def close(self) -> None:
+        """Gives the storage's connections back."""
+        storage = self._study._storage
+        storage.remove_session()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,320 @@
+"""The search space of two hosts: which candidates it holds, and the way between candidates and parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Protocol, Self, get_args
+
+from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, GatewayCpuSets
+from tuner.placement import Placement, canonical, legal_placements, place, with_cpu_sets
+from tuner.topology import Topology
+from tuner.tunables import (
+    STOCK_MTU,
+    UNPINNED,
+    Choice,
+    Narrowing,
+    Params,
+    Tunable,
+    check_cpu_sets,
+    custom_placements,
+    generate_tunables,
+    mtu_limit,
+)
+
+
+def _default(tunable: str) -> Any:
+    return Candidate.model_fields[tunable].default if tunable in Candidate.model_fields else None
+
+
+class OptunaTrial(Protocol):
+    """The part of optuna.Trial that a space needs."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """A number from low to high, both included."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All candidates worth trying on two hosts. Make one with `from_host`."""
+
+    topologies: Mapping[Gateway, Topology]
+    engines: tuple[Engine, ...]
+    shared_machine: bool
+    underlay_mtu: int
+    narrowing: Narrowing
+    symmetric_traffic: bool
+    tunables: tuple[Tunable, ...]
+
+    @classmethod
+    def from_host(
+        cls,
+        *,
+        topologies: Mapping[Gateway, Topology],
+        engines: Collection[str],
+        shared_machine: bool,
+        underlay_mtu: int,
+        narrowing: Narrowing | None = None,
+        symmetric_traffic: bool = False,
+    ) -> Self:
+        """The space of two hosts. Deterministic: the same arguments give the same space after a restart.
+
+        `engines`: those that run on both gateways. `symmetric_traffic`: the workloads load both directions alike, so
+        that mirrored gateways are duplicates. Raises ValueError that says which tunable is impossible, and why.
+        """
+        narrowing = narrowing or Narrowing()
+        known: tuple[Engine, ...] = tuple(engine for engine in get_args(Engine) if engine in engines)
+        space = cls(
+            topologies={gateway: topologies[gateway] for gateway in GATEWAYS},
+            engines=known,
+            shared_machine=shared_machine,
+            underlay_mtu=underlay_mtu,
+            narrowing=narrowing,
+            symmetric_traffic=symmetric_traffic,
+            tunables=generate_tunables(topologies, known, shared_machine, underlay_mtu, narrowing),
+        )
+        space.baseline()  # raises now, not in the middle of a study
+        return space
+
+    # -- from parameters to candidates and back -------------------------------------------------------------------
+
+    def suggest(self, trial: OptunaTrial) -> Candidate:
+        """The candidate that Optuna's sampler chooses for this trial."""
+        params: Params = {}
+        for tunable in self.tunables:
+            if not tunable.applies(params):
+                continue
+            if len(tunable.choices) == 1:
+                params[tunable.name] = tunable.choices[0]
+            elif tunable.ordered:
+                params[tunable.name] = tunable.choices[trial.suggest_int(tunable.name, 0, len(tunable.choices) - 1)]
+            else:
+                params[tunable.name] = trial.suggest_categorical(tunable.name, tunable.choices)
+        return self.candidate(params)
+
+    def optuna_params(self, params: Mapping[str, Choice]) -> Params:
+        """The parameters as `suggest` names them to Optuna: an ordered tunable by the index of its choice."""
+        return {
+            tunable.name: tunable.choices.index(params[tunable.name]) if tunable.ordered else params[tunable.name]
+            for tunable in self.tunables
+            if tunable.name in params and len(tunable.choices) > 1
+        }
+
+    def candidate(self, params: Mapping[str, Choice]) -> Candidate:
+        """The canonical candidate with these parameters. Raises ValueError for parameters outside the space."""
+        self._check(params)
+        fields: dict[str, Any] = {"mode": None}
+        fields |= {name: value for name, value in params.items() if not name.startswith("placement")}
+        if "crypto_workers" in fields:
+            fields["crypto_workers"] = self._bounded_workers(fields["crypto_workers"], fields["lanes"])
+        return self.canonical(self._placed(Candidate(**fields), params))
+
+    def canonical(self, candidate: Candidate) -> Candidate:
+        """The representative of the candidates that behave like this one on these hosts."""
+        return canonical(candidate, self.topologies, shared_machine=self.shared_machine, mirror=self.symmetric_traffic)
+
+    def params_of(self, candidate: Candidate) -> Params:
+        """The parameters that give this candidate, for warm starts and charts. Raises ValueError where none do."""
+        wanted = self.canonical(candidate).key
+        for placement in product(*(tunable.choices for tunable in self._placement_tunables)):
+            params: Params = {t.name: choice for t, choice in zip(self._placement_tunables, placement, strict=True)}
+            for tunable in self.tunables:
+                if tunable.name not in params and tunable.applies(params):
+                    params[tunable.name] = getattr(candidate, tunable.name)
+                    if params[tunable.name] not in tunable.choices:
+                        raise ValueError(f"{tunable.label} {params[tunable.name]} is not in the search space")
+            if self.candidate(params).key == wanted:
+                return {tunable.name: params[tunable.name] for tunable in self.tunables if tunable.name in params}
+        raise ValueError(f"no parameters of the search space give: {candidate.in_words()}")
+
+    def __contains__(self, candidate: Candidate) -> bool:
+        """Whether some parameters give this candidate."""
+        try:
+            self.params_of(candidate)
+        except ValueError:
+            return False
+        return True
+
+    def _check(self, params: Mapping[str, Choice]) -> None:
+        known = {tunable.name for tunable in self.tunables}
+        for name in params:
+            if name not in known:
+                raise ValueError(
+                    f"{name} is not a tunable of this search space; its tunables: {', '.join(sorted(known))}"
+                )
+        for tunable in self.tunables:
+            if tunable.applies(params) != (tunable.name in params):
+                raise ValueError(f"{tunable.name} is {'needed' if tunable.applies(params) else 'of no use'} here")
+            if tunable.name in params and params[tunable.name] not in tunable.choices:
+                raise ValueError(f"{tunable.name} {params[tunable.name]!r} is not one of {tunable.choices}")
+
+    @cached_property
+    def _placement_tunables(self) -> tuple[Tunable, ...]:
+        return tuple(tunable for tunable in self.tunables if tunable.name.startswith("placement"))
+
+    @cached_property
+    def _placements(self) -> dict[str, Placement]:
+        return {placement.name: placement for placement in legal_placements(self.topologies, self.shared_machine)}
+
+    @cached_property
+    def _custom(self) -> dict[str, GatewayCpuSets]:
+        return custom_placements(self.narrowing)
+
+    def _placed(self, candidate: Candidate, params: Mapping[str, Choice]) -> Candidate:
+        names = {g: str(params["placement"] if "placement" in params else params[f"placement_{g}"]) for g in GATEWAYS}
+        generated = {gateway: self._placements.get(name, Placement("unpinned")) for gateway, name in names.items()}
+        placed = place(candidate, generated, self.topologies)
+        own: dict[str, Any] = {g: getattr(self._custom[name], g) for g, name in names.items() if name in self._custom}
+        return with_cpu_sets(placed, placed.cpu_sets.model_copy(update=own)) if own else placed
+
+    def _bounded_workers(self, workers: int, lanes: int) -> int:
+        """Unless the user chose the numbers: the next lower choice that keeps lanes x workers within twice the CPUs;
+        more threads would only take turns."""
+        if self.narrowing.crypto_workers is not None:
+            return workers
+        most = max(1, 2 * self._cpus // lanes)
+        choices = next(tunable.choices for tunable in self.tunables if tunable.name == "crypto_workers")
+        return max(int(choice) for choice in choices if int(choice) <= min(workers, most))
+
+    @cached_property
+    def _cpus(self) -> int:
+        return min(len(topology.usable_cpus) for topology in self.topologies.values())
+
+    # -- candidates that stand out --------------------------------------------------------------------------------
+
+    def baseline(self) -> Candidate:
+        """What the study compares with: the user's choice, else stock's architecture (one pipelined lane, a crypto
+        worker for each CPU, nothing pinned). Raises ValueError when the user's cannot run on these hosts."""
+        limit = mtu_limit(self.underlay_mtu)
+        given = self.narrowing.baseline
+        if given is not None:
+            if given.engine not in self.engines:
+                raise ValueError(f"the baseline's engine {given.engine} does not run on both gateways")
+            if given.mtu > limit:
+                raise ValueError(f"the baseline's MTU {given.mtu} does not fit the underlay; {limit} is the most")
+            check_cpu_sets(given.cpu_sets, self.topologies)
+            return self.canonical(given)
+        mtu = min(STOCK_MTU, limit)
+        if "wirelane" not in self.engines:
+            return Candidate(engine=self.engines[0], mode=None, mtu=mtu)
+        return Candidate(mode="pipelined", crypto_workers=min(256, self._cpus), mtu=mtu)
+
+    def expert_candidates(self) -> tuple[Candidate, ...]:
+        """What an expert would try first, best guess first; only those that the space holds, without the baseline.
+
+        Inline with a lane for each core on the NIC's node, near and divided; one inline lane; stock pipelined but
+        pinned; the largest MTU.
+        """
+        cores = min(
+            sum(core[0].node == topology.nic_node for core in topology.cores) for topology in self.topologies.values()
+        )
+        lanes = next(tunable for tunable in self.tunables if tunable.name == "lanes").choices
+        most = max(int(choice) for choice in lanes if int(choice) <= max(cores, int(lanes[0])))
+        mtus = next(tunable for tunable in self.tunables if tunable.name == "mtu").choices
+        mtu = min((int(choice) for choice in mtus), key=lambda choice: abs(choice - STOCK_MTU))
+        inline: Params = {"engine": "wirelane", "mode": "inline", "lanes": most, "mtu": mtu}
+        rules = [
+            inline | {"placement": "near"},
+            inline | {"placement": "near apart"},
+            inline | {"placement": UNPINNED},
+            inline | {"placement": "near", "lanes": 1},
+            inline | {"placement": "near", "mtu": max(mtus)},
+            inline | {"placement": "near", "mode": "pipelined", "lanes": 1},
+        ]
+        found: dict[str, Candidate] = {}
+        for rule in rules:
+            candidate = self._nearest(rule)
+            if candidate is not None and candidate.key != self.baseline().key:
+                found.setdefault(candidate.key, candidate)
+        return tuple(found.values())
+
+    def _nearest(self, wish: Mapping[str, Choice]) -> Candidate | None:
+        """The candidate with the wished parameters, the rest by default; None where a wish is outside the space."""
+        params: Params = {}
+        for tunable in self.tunables:
+            if not tunable.applies(params):
+                continue
+            name = "placement" if tunable.name.startswith("placement_") else tunable.name
+            default = self._cpus if name == "crypto_workers" else _default(name)
+            value = wish.get(name, default if default in tunable.choices else tunable.choices[-1])
+            if value not in tunable.choices:
+                return None
+            params[tunable.name] = value
+        return self.candidate(params)
+
+    # -- the space as a whole -------------------------------------------------------------------------------------
+
+    @cached_property
+    def size(self) -> int:
+        """Number of parameter combinations; an upper bound of the distinct candidates, some of which collapse."""
+        return self._count({}, 0)
+
+    def _count(self, params: Params, at: int) -> int:
+        if at == len(self.tunables):
+            return 1
+        tunable = self.tunables[at]
+        if not tunable.applies(params):
+            return self._count(params, at + 1)
+        if tunable.name not in self._conditioning:
+            return len(tunable.choices) * self._count(params, at + 1)
+        return sum(self._count(params | {tunable.name: choice}, at + 1) for choice in tunable.choices)
+
+    @cached_property
+    def _conditioning(self) -> frozenset[str]:
+        """Tunables on which others depend."""
+        return frozenset(name for tunable in self.tunables for name in tunable.applies_when or {})
+
+    @cached_property
+    def grid_size(self) -> int:
+        """Number of points of the full grid, tunables that do not apply counted too."""
+        return math.prod(len(tunable.choices) for tunable in self.tunables)
+
+    def grid_params(self, index: int) -> Params:
+        """Parameters of one grid point, 0 <= index < grid_size; points that differ only in tunables that do not apply
+        give the same parameters."""
+        params: Params = {}
+        for tunable in self.tunables:
+            index, digit = divmod(index, len(tunable.choices))
+            if tunable.applies(params):
+                params[tunable.name] = tunable.choices[digit]
+        return params
+
+    def neighbours(self, params: Mapping[str, Choice]) -> Iterator[Params]:
+        """Parameters that differ in one tunable, which moves by one step where it is ordered. What then begins to
+        apply takes its first choice."""
+        for tunable in self.tunables:
+            if tunable.name not in params:
+                continue
+            at = tunable.choices.index(params[tunable.name])
+            for choice in tunable.choices[max(0, at - 1) : at + 2] if tunable.ordered else tunable.choices:
+                if choice != params[tunable.name]:
+                    yield self._completed(dict(params) | {tunable.name: choice})
+
+    def _completed(self, params: Mapping[str, Choice]) -> Params:
+        completed: Params = {}
+        for tunable in self.tunables:
+            if tunable.applies(completed):
+                completed[tunable.name] = params.get(tunable.name, tunable.choices[0])
+        return completed
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The tunables for the UI, as JSON values: name, label, unit, choices, ordered, applies_when."""
+        return [
+            {
+                "name": tunable.name,
+                "label": tunable.label,
+                "unit": tunable.unit,
+                "choices": list(tunable.choices),
+                "ordered": tunable.ordered,
+                "applies_when": {name: list(values) for name, values in (tunable.applies_when or {}).items()},
+            }
+            for tunable in self.tunables
+        ]
