@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def evidence(source: BundleSource) -> dict[str, bytes]:
     return {f"evidence/{name}.json": pretty_json(content) for name, content in files.items()}
 
 
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(  # noqa: S701  none of the files is HTML; text is escaped by the filters below
         loader=jinja2.FileSystemLoader(TEMPLATES),

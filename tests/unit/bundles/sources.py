@@ -75,6 +75,8 @@ def trial(number: int | None, candidate: Candidate, measured: list[BlockView]) -
         candidate=candidate,
         candidate_key=candidate.key,
         words=candidate.in_words(),
+        origin=None,
+        params={},
         state="completed",
         metrics=None,
         gain=None,
