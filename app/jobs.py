@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Jobs(Protocol):
-    """Long work, one job a testbed at a time; every call returns at once."""
+    """Long work, one job a testbed at a time. Every call returns at once."""
 
-    def provision(self, testbed: str, generation: int) -> None:
+    def provision(self, testbed: str, job: str) -> None:
         """Make a testbed ready."""
         ...
 
-    def teardown(self, testbed: str, generation: int) -> None:
+    def teardown(self, testbed: str, job: str) -> None:
         """Remove a testbed from its hosts, then forget it."""
         ...
 
@@ -28,6 +28,6 @@ class Jobs(Protocol):
         """Build a study's bundle again."""
         ...
 
-    def cancel(self, job: str) -> None:
-        """Stop the running job of this study or measurement within about a second."""
+    def cancel(self, subject: str) -> None:
+        """Wake the running job of this study, measurement or testbed, so that it sees that it is cancelled."""
         ...

@@ -1,15 +1,21 @@
-"""Composition root: settings → database → workflows → services → routers."""
+"""Composition root of the HTTP application: service → routers → dashboard."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from app import __version__, openapi
 from app.errors import add_error_handlers, problem_responses
 from app.events import endpoints as events
+from app.headers import SecurityHeaders
 from app.measurements import endpoints as measurements
+from app.service import Service
+from app.settings import Settings
 from app.studies import endpoints as studies
 from app.system import endpoints as system
 from app.testbeds import endpoints as testbeds
@@ -33,8 +39,9 @@ _TAGS = [
 ]
 
 
-def make_app() -> FastAPI:
-    """The HTTP application, without anything behind it: enough for its OpenAPI document."""
+def make_app(service: Service | None = None) -> FastAPI:
+    """The HTTP application. Without a service it has nothing behind it, which is enough for its OpenAPI document."""
+    settings = service.settings if service else Settings()
     app = FastAPI(
         title="Wiretune",
         version=__version__,
@@ -45,15 +52,22 @@ def make_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=1 << 20,
+        max_body_size=settings.max_body_bytes,
+        lifespan=partial(_lifespan, service) if service else None,
     )
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    app.add_middleware(SecurityHeaders)
     add_error_handlers(app)
     app.include_router(system.public, prefix=API)
-    protected = APIRouter(
-        prefix=API, dependencies=[Depends(tokens.require_token)], responses=problem_responses(401, 422)
-    )
-    for router in (
+    app.include_router(_protected())
+    if service and (settings.resolved_web_dist / "index.html").is_file():
+        app.frontend("/", directory=settings.resolved_web_dist, fallback="index.html")
+    return app
+
+
+def _protected() -> APIRouter:
+    router = APIRouter(prefix=API, dependencies=[Depends(tokens.require_token)], responses=problem_responses(401, 422))
+    for part in (
         studies.router,
         studies.trials_router,
         testbeds.router,
@@ -62,6 +76,15 @@ def make_app() -> FastAPI:
         tokens.router,
         system.router,
     ):
-        protected.include_router(router)
-    app.include_router(protected)
-    return app
+        router.include_router(part)
+    return router
+
+
+@asynccontextmanager
+async def _lifespan(service: Service, app: FastAPI) -> AsyncIterator[None]:
+    await run_in_threadpool(service.start)
+    app.state.tokens, app.state.feed = service.tokens, service.feed
+    app.state.testbeds, app.state.studies = service.testbeds, service.studies
+    app.state.measurements = service.measurements
+    yield
+    await run_in_threadpool(service.stop)

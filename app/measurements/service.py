@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -73,7 +74,10 @@ class MeasurementService:
                 raise ConflictError(
                     f"Measurement {measurement_id} is {row.state}; only a waiting or running one can be cancelled."
                 )
-            row.state = S.CANCELLING
+            if row.state == S.QUEUED:
+                row.state, row.finished_at = S.CANCELLED, now()
+            else:
+                row.state = S.CANCELLING
             _tell_state(session, row)
         self._jobs.cancel(measurement_id)
         return _view(row)
@@ -86,9 +90,11 @@ class MeasurementService:
 
     # -- for the workflow -----------------------------------------------------------------------------------------
 
-    def is_cancelling(self, measurement_id: str) -> bool:
-        """Whether somebody asked to stop it."""
-        return self.get(measurement_id).state is S.CANCELLING
+    def unfinished(self) -> Sequence[tuple[str, str]]:
+        """Id and testbed of every measurement that is not finished, oldest first."""
+        query = select(Measurement).where(Measurement.state.not_in(FINISHED)).order_by(Measurement.created_at)
+        with self._database.reading() as session:
+            return [(row.id, row.testbed) for row in session.scalars(query)]
 
     def record_running(self, measurement_id: str) -> None:
         """The lab begins with it, perhaps for the second time after a crash."""

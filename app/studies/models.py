@@ -52,6 +52,8 @@ class Trial(Base):
     number: Mapped[int | None]
     candidate: Mapped[dict[str, Any]]
     candidate_key: Mapped[str] = mapped_column(String(16))
+    origin: Mapped[str | None] = mapped_column(String(16))
+    params: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     told: Mapped[bool] = mapped_column(default=False)
     detail: Mapped[str | None] = mapped_column(Text)

@@ -10,34 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app.lab.driver import PhaseTimings
 from app.studies.states import StudyState
 from app.testbeds.schemas import Driver, GatewayView, TestbedName
-from tuner.candidate import MAX_LANES, Candidate, Engine, Gateway, Mode, NumaPolicy
+from tuner.candidate import Candidate, Engine, Gateway
 from tuner.history import Phase
 from tuner.objectives import BlockMetrics, ObjectiveName
 from tuner.samples import Sample, Workload
 from tuner.statistics import MetricComparison, Verdict
+from tuner.tunables import Narrowing
 
-Sampler = Literal["tpe", "random"]
+Sampler = Literal["tpe", "random", "grid"]
+Origin = Literal["warm_start", "sampler", "neighbour", "grid"]
 TrialState = Literal["running", "completed", "infeasible", "failed"]
 BlockState = Literal["completed", "infeasible", "failed"]
 StudyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
-
-_CANDIDATE = {"engine": "wirelane", "mode": "inline", "lanes": 2, "mtu": 1420}
-
-
-class SpaceOverrides(BaseModel):
-    """Narrows the search space that the testbed's topology gives; what is left out stays as generated."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lanes": [1, 2], "mtus": [1420]}]})
-
-    modes: list[Mode] | None = Field(None, min_length=1, max_length=2)
-    lanes: list[Annotated[int, Field(ge=1, le=MAX_LANES)]] | None = Field(None, min_length=1, max_length=MAX_LANES)
-    crypto_workers: list[Annotated[int, Field(ge=1, le=256)]] | None = Field(None, min_length=1, max_length=32)
-    mtus: list[Annotated[int, Field(ge=1280, le=65455)]] | None = Field(None, min_length=1, max_length=16)
-    batch_packets: list[Annotated[int, Field(ge=1, le=128)]] | None = Field(None, min_length=1, max_length=16)
-    socket_buffer_bytes: list[Annotated[int, Field(ge=64 << 10, le=256 << 20)]] | None = Field(
-        None, min_length=1, max_length=16
-    )
-    numa_policies: list[NumaPolicy] | None = Field(None, min_length=1, max_length=3)
 
 
 class StudyCreate(BaseModel):
@@ -52,6 +36,7 @@ class StudyCreate(BaseModel):
                     "testbed": "demo",
                     "objective": "efficiency",
                     "engines": ["wirelane"],
+                    "space": {"lanes": [1, 2], "mtu": 1420},
                     "trials": 20,
                     "repeats": 2,
                     "sample_seconds": 3,
@@ -64,7 +49,7 @@ class StudyCreate(BaseModel):
     label: str = Field("", max_length=120, description="free text for people")
     objective: ObjectiveName = "throughput"
     engines: list[Engine] | None = Field(None, min_length=1, max_length=8, description="default: all that can run")
-    space: SpaceOverrides | None = None
+    space: Narrowing | None = Field(None, description="narrows the space that the testbed's topology gives")
     workloads: list[Workload] | None = Field(
         None, min_length=1, max_length=8, description="default: iperf3 TCP forward, sample_seconds long"
     )
@@ -86,6 +71,8 @@ class StudyCreate(BaseModel):
     def _unique(self) -> Self:
         if self.engines is not None and len(set(self.engines)) != len(self.engines):
             raise ValueError("engines names an engine twice")
+        if self.engines is not None and self.space is not None and self.space.engine is not None:
+            raise ValueError("name the engines once: in engines or in space.engine")
         return self
 
 
@@ -199,6 +186,8 @@ class TrialView(BaseModel):
     candidate: Candidate
     candidate_key: str
     words: str
+    origin: Origin | None = Field(description="why it is tried; null: the baseline")
+    params: dict[str, str | int] = Field(description="value of each tunable that applies, for charts")
     state: TrialState
     metrics: BlockMetrics | None = Field(description="median over the blocks of the search; null until one is finished")
     gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")

@@ -90,7 +90,8 @@ class StudyService:
                 raise ConflictError(
                     f"Study {study_id} is {study.state}; only a waiting or running study can be cancelled."
                 )
-            change_state(session, study, StudyState.CANCELLING)
+            waits = study.state == StudyState.QUEUED
+            change_state(session, study, StudyState.CANCELLED if waits else StudyState.CANCELLING)
         self._jobs.cancel(study_id)
         return study_view(study)
 

@@ -114,6 +114,8 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         "candidate": candidate,
         "candidate_key": trial.candidate_key,
         "words": candidate.in_words(),
+        "origin": trial.origin,
+        "params": trial.params,
         "state": trial.state,
         "blocks": len(trial.measured),
         "points": list(_points(trial)),

@@ -12,7 +12,10 @@ from app.database import Base
 
 
 class Testbed(Base):
-    """A pair of gateways; `provisioned` is what the driver reported (app.lab.driver.ProvisionedTestbed)."""
+    """A pair of gateways; `provisioned` is what the driver reported (app.lab.driver.ProvisionedTestbed).
+
+    `job` names the newest provisioning or teardown; older ones that still wait in the queue do nothing.
+    """
 
     __tablename__ = "testbeds"
 
@@ -21,7 +24,7 @@ class Testbed(Base):
     simulation: Mapped[dict[str, Any] | None]
     state: Mapped[str] = mapped_column(String(16))
     provisioned: Mapped[dict[str, Any] | None]
-    generation: Mapped[int] = mapped_column(default=0)
+    job: Mapped[str] = mapped_column(String(12))
     detail: Mapped[str | None] = mapped_column(Text)
     hint: Mapped[str | None] = mapped_column(Text)
     phase: Mapped[str | None] = mapped_column(String(200))

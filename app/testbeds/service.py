@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
@@ -42,12 +43,12 @@ class TestbedService:
                 driver=body.driver,
                 simulation=simulation.model_dump(mode="json") if simulation else None,
                 state=TestbedState.PROVISIONING,
-                generation=1,
+                job=secrets.token_hex(6),
                 created_at=now(),
             )
             session.add(testbed)
             _tell_state(session, testbed)
-        self._jobs.provision(testbed.name, testbed.generation)
+        self._jobs.provision(testbed.name, testbed.job)
         return _view(testbed)
 
     def list(self, limit: int, offset: int) -> Page[TestbedView]:
@@ -73,9 +74,10 @@ class TestbedService:
             if testbed.state == TestbedState.DELETING:
                 raise ConflictError(f"Testbed {name} is being deleted already.")
             testbed.state, testbed.detail, testbed.hint = TestbedState.DELETING, None, None
-            testbed.generation += 1
+            testbed.job = secrets.token_hex(6)
             _tell_state(session, testbed)
-        self._jobs.teardown(testbed.name, testbed.generation)
+        self._jobs.cancel(interrupt_subject(testbed.name))
+        self._jobs.teardown(testbed.name, testbed.job)
         return _view(testbed)
 
     # -- for other features ---------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ class TestbedService:
             for engine in engines:
                 if engine not in facts.engines:
                     raise InvalidError(
-                        f"Engine {engine} cannot run on gateway {gateway} of {name}; it has {', '.join(facts.engines)}.",
+                        f"Engine {engine} cannot run on gateway {gateway} of {name}, {' and '.join(facts.engines)} can.",
                         hint="`wiretune doctor` says what to install.",
                     )
         for candidate in candidates:
@@ -100,6 +102,25 @@ class TestbedService:
         return testbed
 
     # -- for the workflows ----------------------------------------------------------------------------------------
+
+    def is_current(self, name: str, job: str) -> bool:
+        """Whether this is the newest provisioning or teardown of a testbed that exists."""
+        with self._database.reading() as session:
+            testbed = session.get(Testbed, name)
+            return testbed is not None and testbed.job == job
+
+    def unfinished(self) -> Sequence[tuple[str, str, TestbedState]]:
+        """Name, job and state of every testbed that is being provisioned or deleted."""
+        query = select(Testbed).where(Testbed.state.in_([TestbedState.PROVISIONING, TestbedState.DELETING]))
+        with self._database.reading() as session:
+            return [(row.name, row.job, TestbedState(row.state)) for row in session.scalars(query)]
+
+    def renew_job(self, name: str) -> str:
+        """A new job for a testbed whose last one ended with the process."""
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            testbed.job = secrets.token_hex(6)
+            return testbed.job
 
     def record_phase(self, name: str, phase: str, message: str) -> None:
         """What the lab does with the testbed now."""
@@ -134,6 +155,11 @@ class TestbedService:
             if testbed is not None:
                 session.delete(testbed)
                 events.append(session, "testbed.deleted", testbed=name)
+
+
+def interrupt_subject(name: str) -> str:
+    """The testbed's name among the subjects of app.jobs.Jobs.cancel; a name alone could be a study's id."""
+    return f"testbed {name}"
 
 
 def _existing(session: Session, name: str) -> Testbed:

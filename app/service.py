@@ -1,0 +1,79 @@
+"""Everything behind the HTTP application: database, services, lab and workflow engine, started and stopped together."""
+
+from __future__ import annotations
+
+from app.database import Database
+from app.events.service import EventFeed
+from app.lock import ServiceLock
+from app.measurements.service import MeasurementService
+from app.settings import Settings
+from app.studies.recording import StudyRecorder
+from app.studies.service import StudyService
+from app.testbeds.service import TestbedService
+from app.tokens.service import TokenService
+from app.workflows.bundling import Bundling
+from app.workflows.drivers import make_driver
+from app.workflows.engine import WorkflowEngine
+from app.workflows.interrupts import Interrupts
+from app.workflows.lab import Lab, MakeDriver
+from app.workflows.measure import MeasurementRunner
+from app.workflows.plan import Searches
+from app.workflows.testbed import TestbedRunner
+from app.workflows.tune import StudyRunner
+
+
+class Service:
+    """One running service. Everything is made in `start`, so that a second process fails before it touches anything."""
+
+    def __init__(self, settings: Settings, make_driver: MakeDriver = make_driver) -> None:
+        self.settings = settings
+        self._make_driver = make_driver
+        self.lock = ServiceLock(settings.lock_file)
+        self.first_token: str | None = None
+        self._interrupts = Interrupts()
+
+    def start(self) -> None:
+        """Take the data folder, bring its schema up to date, and go on with interrupted work.
+
+        Raises lock.ServiceRunningError when another process serves the data folder.
+        """
+        settings = self.settings
+        settings.make_data_dir()
+        self.lock.acquire()
+        self.database = Database(settings.resolved_database_url)
+        self.database.migrate()
+        self.tokens = TokenService(self.database)
+        self.first_token = self.tokens.create_first(settings.token_file)
+        self.feed = EventFeed(self.database)
+        self.feed.forget_old()
+
+        interrupts = self._interrupts
+        self.engine = WorkflowEngine(settings.resolved_workflow_database_url, interrupts)
+        self.testbeds = TestbedService(self.database, self.engine)
+        self.studies = StudyService(self.database, self.engine, self.testbeds, settings.bundles_dir)
+        self.measurements = MeasurementService(self.database, self.engine, self.testbeds)
+        self.testbeds.busy += [self.studies.is_active_on, self.measurements.is_active_on]
+
+        recorder = StudyRecorder(self.database)
+        lab = Lab(self.testbeds, self._make_driver)
+        bundling = Bundling(self.studies, recorder, settings.bundles_dir)
+        self.engine.connect(
+            StudyRunner(recorder, lab, interrupts, Searches(settings.searches_dir), bundling.build),
+            MeasurementRunner(self.measurements, lab, interrupts),
+            TestbedRunner(self.testbeds, lab, interrupts),
+            bundling.rebuild,
+        )
+        self.engine.launch(recorder, self.measurements, self.testbeds)
+
+    def interrupt(self) -> None:
+        """The process was told to end: end the event streams and running work, which `stop` then waits for."""
+        self._interrupts.stop_all()
+        if hasattr(self, "feed"):
+            self.feed.close()
+
+    def stop(self) -> None:
+        """Interrupt running work, wait until its hosts are rolled back, and give the data folder back."""
+        self.feed.close()
+        self.engine.stop()
+        self.database.close()
+        self.lock.release()

@@ -1,0 +1,76 @@
+"""One driver a testbed, healed before it is used: what an earlier process or a fault left behind is rolled back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel, TestbedDriver
+from app.testbeds.schemas import TestbedView
+from app.testbeds.service import TestbedService
+
+log = structlog.get_logger(__name__)
+
+MakeDriver = Callable[[TestbedView], TestbedDriver]
+
+
+class Lab:
+    """Drivers of all testbeds. The queue sees to it that a testbed runs one job at a time."""
+
+    def __init__(self, testbeds: TestbedService, make_driver: MakeDriver) -> None:
+        self._testbeds, self._make_driver = testbeds, make_driver
+        self._drivers: dict[str, TestbedDriver] = {}
+        self._provisioned: dict[str, ProvisionedTestbed] = {}
+        self._lock = threading.Lock()
+
+    def driver(self, name: str) -> TestbedDriver:
+        """The testbed's driver, whatever state its hosts are in."""
+        with self._lock:
+            if name not in self._drivers:
+                self._drivers[name] = self._make_driver(self._testbeds.get(name))
+            return self._drivers[name]
+
+    def provision(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
+        """Make both gateways ready and record what they are. Raises LabError."""
+        provisioned = self.driver(name).provision(on_phase, should_cancel)
+        self._testbeds.record_ready(name, provisioned)
+        with self._lock:
+            self._provisioned[name] = provisioned
+        return provisioned
+
+    def ready_driver(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> TestbedDriver:
+        """The driver of a testbed that this process knows to be in order; heals it first otherwise. Raises LabError."""
+        driver = self.driver(name)
+        with self._lock:
+            healthy = name in self._provisioned
+        if not healthy:
+            self.provision(name, on_phase, should_cancel)
+            driver.rollback()
+        return driver
+
+    def provisioned(self, name: str) -> ProvisionedTestbed:
+        """What the gateways said of themselves. Raises KeyError for a testbed that is not in order."""
+        with self._lock:
+            return self._provisioned[name]
+
+    def rollback(self, name: str) -> None:
+        """Put the hosts back to before the first apply; where that fails, the next use heals the testbed first."""
+        try:
+            self.driver(name).rollback()
+        except LabError as error:
+            log.warning("rollback failed; the testbed is healed before its next use", testbed=name, error=error.message)
+            self.damaged(name)
+
+    def damaged(self, name: str) -> None:
+        """Something failed on this testbed: heal it before it is used again."""
+        with self._lock:
+            self._provisioned.pop(name, None)
+
+    def teardown(self, name: str) -> None:
+        """Remove everything the testbed made on its hosts. Raises LabError."""
+        self.driver(name).teardown()
+        with self._lock:
+            self._provisioned.pop(name, None)
+            del self._drivers[name]

@@ -1,0 +1,121 @@
+"""What the tuner needs to decide about a study, made from the study alone: equal after every restart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from app.lab.driver import ProvisionedTestbed
+from app.studies.recording import StudySnapshot
+from app.studies.schemas import StudyCreate
+from tuner.candidate import Candidate, Engine
+from tuner.history import ProcedureSettings
+from tuner.procedure import Procedure
+from tuner.samples import Workload
+from tuner.space import SearchSpace
+from tuner.topology import Topology
+from tuner.tunables import Narrowing, Params
+
+if TYPE_CHECKING:
+    from tuner.search import StudySearch
+
+LAB_ATTEMPTS = 2
+"""A block that the lab failed is tried once more on the healed testbed, then recorded as failed and never scored."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Search space and procedure of one study."""
+
+    space: SearchSpace
+    procedure: Procedure
+
+    @classmethod
+    def of(cls, study: StudySnapshot) -> Self:
+        """The plan of a study whose testbed was provisioned. Raises ValueError when the space is impossible there."""
+        if study.provisioned is None:
+            raise ValueError(f"study {study.id} has no provisioned testbed")
+        space = search_space(study.spec, study.provisioned)
+        return cls(space, Procedure(procedure_settings(study.spec), space.baseline()))
+
+
+def search_space(spec: StudyCreate, provisioned: ProvisionedTestbed) -> SearchSpace:
+    """The space of a study on a testbed. Raises ValueError that says what is impossible there."""
+    gateways = provisioned.gateways
+    engines = set(gateways["a"].engines) & set(gateways["b"].engines)
+    return SearchSpace.from_host(
+        topologies={name: Topology.model_validate(gateway.topology) for name, gateway in gateways.items()},
+        engines=engines,
+        shared_machine=provisioned.shared_machine,
+        underlay_mtu=provisioned.underlay_mtu,
+        narrowing=_narrowing(spec.space or Narrowing(), spec.engines),
+        symmetric_traffic=_is_symmetric(spec.workloads or ()),
+    )
+
+
+def params_in(space: SearchSpace, candidate: Candidate) -> Params:
+    """The candidate's value of each tunable; empty for a baseline of the user's own that the space does not hold."""
+    return space.params_of(candidate) if candidate in space else {}
+
+
+def _narrowing(narrowing: Narrowing, engines: Sequence[Engine] | None) -> Narrowing:
+    return narrowing if engines is None else narrowing.model_copy(update={"engine": tuple(engines)})
+
+
+def _is_symmetric(workloads: Sequence[Workload]) -> bool:
+    """Whether the workloads load both directions alike."""
+    balance: Counter[Workload] = Counter()
+    for workload in workloads:
+        neutral = workload.model_copy(update={"direction": "both"})
+        balance[neutral] += {"forward": 1, "reverse": -1, "both": 0}[workload.direction]
+    return not any(balance.values())
+
+
+def procedure_settings(spec: StudyCreate) -> ProcedureSettings:
+    """How the study spends its budget."""
+    return ProcedureSettings(
+        objective=spec.objective,
+        trials=spec.trials,
+        repeats=spec.repeats,
+        finalists=spec.finalists,
+        playoff_rounds=spec.playoff_rounds,
+        verdict_rounds=spec.verdict_rounds,
+        time_budget_s=spec.time_budget_s,
+        attempts=LAB_ATTEMPTS,
+        seed=spec.seed or 0,
+    )
+
+
+class Searches:
+    """The open Optuna storages of running studies, one file a study."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: dict[str, StudySearch] = {}
+
+    def open(self, study: StudySnapshot, plan: Plan) -> StudySearch:
+        """The search of a study. Trials that a crash lost before they were recorded are given up."""
+        if study.id not in self._open:
+            from tuner.search import StudySearch  # noqa: PLC0415  Optuna takes a second to import
+
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            search = StudySearch.open(
+                self._directory / f"{study.id}.db",
+                study.id,
+                plan.space,
+                plan.procedure.objective,
+                sampler=study.spec.sampler,
+                seed=study.spec.seed or 0,
+            )
+            search.abandon_stale(keep=[trial.number for trial in study.history.trials])
+            self._open[study.id] = search
+        return self._open[study.id]
+
+    def close(self, study_id: str) -> None:
+        """Give the storage back."""
+        search = self._open.pop(study_id, None)
+        if search is not None:
+            search.close()
