@@ -36,10 +36,13 @@
 
 mod allowed_ips;
 mod config;
+mod cookie;
 mod device;
 mod forwarding;
+mod handshake;
 mod keys;
 mod messages;
+mod noise;
 mod peer;
 mod replay;
 mod session;

@@ -1,7 +1,8 @@
 //! The half of a peer that the packet path uses: shared, and written without a lock.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 use wirelane_packet::Endpoint;
@@ -63,7 +64,6 @@ pub struct Peer {
     public_key: PublicKey,
     sending: ArcSwapOption<Session>,
     endpoint: ArcSwapOption<Endpoint>,
-    handshake_requested: AtomicBool,
     tx: OwnCacheLine<Direction>,
     rx: OwnCacheLine<Direction>,
 }
@@ -75,7 +75,6 @@ impl Peer {
             public_key,
             sending: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
-            handshake_requested: AtomicBool::new(false),
             tx: OwnCacheLine::default(),
             rx: OwnCacheLine::default(),
         }
@@ -115,6 +114,13 @@ impl Peer {
         true
     }
 
+    /// Where to send to from now on, from whatever source address.
+    pub(crate) fn set_remote(&self, remote: SocketAddr) {
+        if self.endpoint.load().as_deref().is_none_or(|endpoint| endpoint.remote != remote) {
+            self.endpoint.store(Some(Arc::new(Endpoint::new(remote))));
+        }
+    }
+
     /// Forgets the source address to send from, so that routing chooses again.
     pub(crate) fn clear_source(&self) {
         if let Some(endpoint) = self.endpoint.load().as_deref().filter(|endpoint| endpoint.local.is_some()) {
@@ -130,15 +136,6 @@ impl Peer {
     /// Counts datagrams that were received, authenticated and not replayed, keepalives included.
     pub fn record_received(&self, now: Instant, traffic: Traffic) {
         self.rx.0.record(now, traffic);
-    }
-
-    /// Asks the control thread for a handshake, at its next poll. True for the first who asks: wake it then.
-    pub fn request_handshake(&self) -> bool {
-        !self.handshake_requested.load(Ordering::Relaxed) && !self.handshake_requested.swap(true, Ordering::Relaxed)
-    }
-
-    pub(crate) fn take_handshake_request(&self) -> bool {
-        self.handshake_requested.swap(false, Ordering::Relaxed)
     }
 
     /// Sent so far, `(packets, bytes)`, handshake messages included.

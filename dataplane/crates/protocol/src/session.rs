@@ -38,8 +38,8 @@ pub enum Role {
 pub enum Verdict {
     /// Go on.
     Usable,
-    /// Go on; a successor is due. [`Device::poll`](crate::Device::poll) sees it by itself within
-    /// [`Timings::sampling`]; [`Peer::request_handshake`] makes it sooner.
+    /// Go on; a successor is due. Nothing to do: [`Device::poll`](crate::Device::poll) sees it from the peer's
+    /// activity within [`Timings::sampling`].
     RekeyWanted,
     /// Do not use it. To send: [`Device::stage`](crate::Device::stage) the packets, which starts a handshake.
     Expired,

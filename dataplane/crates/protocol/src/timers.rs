@@ -1,6 +1,13 @@
-//! Timers (paper, section 6). [`Timings`] holds their durations.
+//! Timers (paper, section 6). [`Timings`] holds their durations; [`Timers`] decides for one peer what is due.
+//!
+//! The packet path only notes when it sent and received. What follows from that is decided here, when the control
+//! thread looks: at what it already knows to be a deadline, and while a session lives every [`Timings::sampling`].
 
 use std::time::Duration;
+
+use crate::peer::Activity;
+use crate::session::{REKEY_AFTER_MESSAGES, Role, Session};
+use crate::time::Instant;
 
 /// The durations of the protocol. [`Default`] is the paper's section 6.1; anything else is for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +18,13 @@ pub struct Timings {
     pub reject_after: Duration,
     /// REKEY_ATTEMPT_TIME: how long a handshake is tried before giving up.
     pub rekey_attempt: Duration,
-    /// REKEY_TIMEOUT: time between two initiations, up to a third of a second of jitter apart.
+    /// REKEY_TIMEOUT: least time between two initiations; up to a fifteenth more is added at random.
     pub rekey_timeout: Duration,
     /// KEEPALIVE_TIMEOUT: time without sending after which received data is answered with a keepalive.
     pub keepalive: Duration,
-    /// COOKIE_SECRET_MAX_AGE: how long a cookie is good (section 5.4.7, "every two minutes").
+    /// How long a cookie is good (section 5.4.7: two minutes).
     pub cookie_secret: Duration,
-    /// How often `poll` looks at the activity of a peer with a live session; timers that depend on it may be late by
-    /// as much. The packet path only notes when it sent and received, and is never asked to wake anybody.
+    /// How often a peer with a live session is looked at. Timers that follow from traffic may be late by as much.
     pub sampling: Duration,
 }
 
@@ -37,6 +43,20 @@ impl Default for Timings {
 }
 
 impl Timings {
+    /// The paper's durations, all divided by `factor`: lets a test see rekeys in seconds.
+    pub fn accelerated(factor: u32) -> Self {
+        let paper = Self::default();
+        Self {
+            rekey_after: paper.rekey_after / factor,
+            reject_after: paper.reject_after / factor,
+            rekey_attempt: paper.rekey_attempt / factor,
+            rekey_timeout: paper.rekey_timeout / factor,
+            keepalive: paper.keepalive / factor,
+            cookie_secret: paper.cookie_secret / factor,
+            sampling: paper.sampling / factor,
+        }
+    }
+
     /// Age at which an initiator that only receives begins a new handshake (section 6.2).
     pub(crate) fn rekey_after_receiving(&self) -> Duration {
         self.reject_after.saturating_sub(self.keepalive).saturating_sub(self.rekey_timeout)
@@ -45,5 +65,144 @@ impl Timings {
     /// Time without a new session after which all keys of a peer are wiped (section 6.3).
     pub(crate) fn zero_keys_after(&self) -> Duration {
         self.reject_after * 3
+    }
+
+    /// Most that is added at random to a timeout, so that two peers do not go on colliding (section 6.1).
+    pub(crate) fn jitter_max(&self) -> Duration {
+        self.rekey_timeout / 15
+    }
+}
+
+/// Something that wants an answer and has not had one.
+#[derive(Debug, Default)]
+struct Unanswered {
+    /// When it was noticed, and when something has to be done about it.
+    since: Option<(Instant, Instant)>,
+    /// Something was done about it then, which counts as an answer.
+    acted: Option<Instant>,
+}
+
+impl Unanswered {
+    /// When something is to be done, from the last time that an answer was due and the last time there was one.
+    fn deadline(&mut self, asked: Option<Instant>, answered: Option<Instant>, timeout: Duration) -> Option<Instant> {
+        let answered = answered.max(self.acted);
+        if self.since.is_some_and(|(since, _)| answered >= Some(since)) {
+            self.since = None;
+        }
+        if self.since.is_none() && asked > answered {
+            self.since = asked.map(|asked| (asked, asked + timeout));
+        }
+        self.since.map(|(_, deadline)| deadline)
+    }
+
+    fn act(&mut self, now: Instant) {
+        *self = Self { since: None, acted: Some(now) };
+    }
+}
+
+/// What one peer's timers know beyond the packet path's notes.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    /// Data came in and nothing went out: a keepalive is due (section 6.5).
+    unanswered_received: Unanswered,
+    /// Data went out and nothing came in: a handshake is due (section 6.4).
+    unanswered_sent: Unanswered,
+    /// The persistent keepalive counts from here, if nothing was sent or received later.
+    persistent_from: Option<Instant>,
+    /// When all keys of the peer are wiped (section 6.3).
+    zero_keys_at: Option<Instant>,
+}
+
+/// What the timers look at.
+pub(crate) struct View<'a> {
+    pub now: Instant,
+    pub activity: Activity,
+    /// The session to send on.
+    pub current: Option<&'a Session>,
+    /// Whether any session can still receive.
+    pub live: bool,
+    pub persistent_keepalive: Option<Duration>,
+    /// Between zero and [`Timings::jitter_max`].
+    pub jitter: Duration,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub keepalive: bool,
+    pub rekey: bool,
+    /// The peer does not answer: find another way to it, and begin a handshake.
+    pub no_answer: bool,
+    pub zero_keys: bool,
+    /// When to look again.
+    pub next: Option<Instant>,
+}
+
+impl Timers {
+    /// A session was derived.
+    pub fn session_derived(&mut self, now: Instant, timings: &Timings) {
+        self.zero_keys_at = Some(now + timings.zero_keys_after());
+    }
+
+    /// A handshake was given up. Old keys go as if it had succeeded (section 6.3).
+    pub fn gave_up(&mut self, now: Instant, timings: &Timings) {
+        self.zero_keys_at.get_or_insert(now + timings.zero_keys_after());
+    }
+
+    /// Decides what is due, and takes it as done.
+    pub fn decide(&mut self, view: &View<'_>, timings: &Timings) -> Due {
+        let View { now, activity, .. } = *view;
+        let mut due = Due { rekey: Self::rekey_is_due(view, timings), ..Due::default() };
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+
+        if is_due(self.zero_keys_at) {
+            due.zero_keys = true;
+            self.zero_keys_at = None;
+        }
+        let timeout = timings.keepalive + timings.rekey_timeout + view.jitter;
+        let mut no_answer_at = self.unanswered_sent.deadline(activity.sent_data, activity.received, timeout);
+        if is_due(no_answer_at) {
+            due.no_answer = true;
+            self.unanswered_sent.act(now);
+            no_answer_at = None;
+        }
+        let mut keepalive_at =
+            self.unanswered_received.deadline(activity.received_data, activity.sent, timings.keepalive);
+        if is_due(keepalive_at) {
+            due.keepalive = true;
+            self.unanswered_received.act(now);
+            keepalive_at = None;
+        }
+        let mut persistent_at = self.persistent_deadline(view);
+        if is_due(persistent_at) {
+            due.keepalive = true;
+            self.persistent_from = Some(now);
+            persistent_at = self.persistent_deadline(view);
+        }
+        let sample_at = view.live.then_some(now + timings.sampling);
+        due.next =
+            [self.zero_keys_at, no_answer_at, keepalive_at, persistent_at, sample_at].into_iter().flatten().min();
+        due
+    }
+
+    fn persistent_deadline(&mut self, view: &View<'_>) -> Option<Instant> {
+        let Some(interval) = view.persistent_keepalive else {
+            self.persistent_from = None;
+            return None;
+        };
+        let from = view.activity.sent.max(view.activity.received).max(self.persistent_from);
+        // Just configured: now.
+        Some(from.map_or(view.now, |from| from + interval))
+    }
+
+    /// Section 6.2: the initiator's session is old and something was sent, or is so old that it would expire before
+    /// the peer's next word, and something was received; or it has been used very much.
+    fn rekey_is_due(view: &View<'_>, timings: &Timings) -> bool {
+        let Some(session) = view.current else { return false };
+        let used_after = |last: Option<Instant>, age: Duration| last.is_some_and(|last| last >= session.born() + age);
+        session.sent_messages() > REKEY_AFTER_MESSAGES
+            || session.role() == Role::Initiator
+                && (used_after(view.activity.sent, timings.rekey_after)
+                    || used_after(view.activity.received, timings.rekey_after_receiving()))
     }
 }
