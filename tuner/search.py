@@ -6,6 +6,7 @@ import json
 import random
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +14,11 @@ from typing import Literal, Self
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.candidate import Candidate
+from tuner.journal import StudyJournal
 from tuner.objectives import Objective
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.space import SearchSpace
@@ -58,17 +60,24 @@ def _is_tried(trial: FrozenTrial) -> bool:
 
 
 class StudySearch:
-    """The search of one study. Not for use by several threads at once.
+    """The search of one study. Not for use by several threads at once; several objects for one study are fine.
 
-    Every write is a transaction of the storage: after `kill -9`, open it again, `abandon_stale`, and go on. What is
-    asked next is a function of the storage and the seed alone, so that a restart changes nothing.
+    In a journal file each ask and tell is one transaction: after `kill -9`, open it again, `abandon_stale`, and go on.
+    What is asked next is a function of the storage and the seed alone, so that a restart changes nothing.
     """
 
     def __init__(
-        self, study: optuna.Study, space: SearchSpace, objective: Objective, sampler: SamplerName, seed: int
+        self,
+        study: optuna.Study,
+        journal: StudyJournal | None,
+        space: SearchSpace,
+        objective: Objective,
+        *,
+        sampler: SamplerName,
+        seed: int,
     ) -> None:
         """Use `open`."""
-        self._study, self._space, self._objective = study, space, objective
+        self._study, self._journal, self._space, self._objective = study, journal, space, objective
         self._sampler, self._seed = sampler, seed
 
     @classmethod
@@ -83,27 +92,27 @@ class StudySearch:
         seed: int = 0,
         warm_starts: Sequence[Candidate] | None = None,
     ) -> Self:
-        """Opens the study, or creates it. `storage`: path of an SQLite file, or an SQLAlchemy URL, for Optuna alone.
+        """Opens the study, or creates it. `storage`: path of a journal file, or an SQLAlchemy URL, for Optuna alone.
 
         `warm_starts` are tried first (None: `space.expert_candidates()`; not with the grid and random samplers, which
         are there for comparison); those that the space does not hold raise ValueError. Raises ValueError, too, when
         the stored study has another space or objective.
         """
-        url = storage if isinstance(storage, str) and "://" in storage else f"sqlite:///{Path(storage).resolve()}"
-        backend = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
+        journal = None if isinstance(storage, str) and "://" in storage else StudyJournal(Path(storage))
+        backend = RDBStorage(str(storage)) if journal is None else JournalStorage(journal)
         study = optuna.create_study(
             storage=backend,
             study_name=study_id,
             directions=[metric.direction for metric in objective.metrics],
             load_if_exists=True,
         )
-        search = cls(study, space, objective, sampler, seed)
+        search = cls(study, journal, space, objective, sampler=sampler, seed=seed)
         shape = json.dumps([objective.name, space.describe()], sort_keys=True)
         stored = study.user_attrs.get(_SHAPE)
         if stored is None:
-            search._queue_warm_starts(space.expert_candidates() if warm_starts is None else warm_starts)
-            # Last, so that a crash before it begins the study anew.
-            study.set_user_attr(_SHAPE, shape)
+            with search._transaction():
+                search._queue_warm_starts(space.expert_candidates() if warm_starts is None else warm_starts)
+                study.set_user_attr(_SHAPE, shape)
         elif stored != shape:
             raise ValueError(f"study {study_id} was started with another search space or objective")
         return search
@@ -127,6 +136,10 @@ class StudySearch:
 
         A candidate whose trial the lab failed counts as not tried.
         """
+        with self._transaction():
+            return self._ask()
+
+    def _ask(self) -> Asked | None:
         trials = self._trials()
         tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in trials if _is_tried(trial)}
         number = 1 + max((trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs), default=-1)
@@ -182,6 +195,10 @@ class StudySearch:
 
     def tell(self, number: int, outcome: Measured | Infeasible | Failed) -> None:
         """Records what came of a trial. Telling again changes nothing. Raises KeyError for an unknown number."""
+        with self._transaction():
+            self._tell(number, outcome)
+
+    def _tell(self, number: int, outcome: Measured | Infeasible | Failed) -> None:
         frozen = self._find(number)
         if frozen.state.is_finished():
             return
@@ -207,6 +224,10 @@ class StudySearch:
 
         A warm start among them is queued again. Returns the numbers given up; those never handed out have none.
         """
+        with self._transaction():
+            return self._abandon_stale(keep)
+
+    def _abandon_stale(self, keep: Collection[int]) -> tuple[int, ...]:
         given_up = []
         for trial in self._trials():
             number = trial.user_attrs.get(_NUMBER)
@@ -229,10 +250,15 @@ class StudySearch:
                 return trial
         raise KeyError(f"trial {number} was never asked in study {self._study.study_name}")
 
+    def _transaction(self) -> AbstractContextManager[None]:
+        return self._journal.transaction() if self._journal else nullcontext()
+
     def close(self) -> None:
-        """Gives the storage's connections back."""
-        storage = self._study._storage
-        storage.remove_session()
+        """Closes the storage."""
+        if self._journal:
+            self._journal.close()
+        else:
+            self._study._storage.remove_session()
 
     def __enter__(self) -> Self:
         return self
