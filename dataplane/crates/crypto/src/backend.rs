@@ -1,5 +1,7 @@
 //! Which implementation runs.
 
+#[cfg(ipsec_mb)]
+use crate::ipsec_mb::IpsecMb;
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,5 +68,26 @@ impl FromStr for BackendChoice {
 
 /// The backends that run here, best first. Never empty: the portable one is always there.
 pub fn available() -> Vec<Backend> {
-    todo!()
+    let all = [Backend::Avx512, Backend::Avx2, Backend::Sse, Backend::Portable];
+    all.into_iter().filter(|backend| Implementation::new(*backend).is_ok()).collect()
+}
+
+/// The backend's code and its scratch memory.
+pub(crate) enum Implementation {
+    #[cfg(ipsec_mb)]
+    IpsecMb(IpsecMb),
+    Portable,
+}
+
+impl Implementation {
+    pub(crate) fn new(backend: Backend) -> Result<Self, Unsupported> {
+        if backend == Backend::Portable {
+            return Ok(Self::Portable);
+        }
+        #[cfg(ipsec_mb)]
+        if let Some(library) = IpsecMb::new(backend) {
+            return Ok(Self::IpsecMb(library));
+        }
+        Err(Unsupported(backend))
+    }
 }

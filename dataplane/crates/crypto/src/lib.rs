@@ -3,11 +3,19 @@
 //! An [`Aead`] belongs to one thread: it carries the backend's scratch memory.
 
 mod backend;
+#[cfg(ipsec_mb)]
+mod ipsec_mb;
 mod key;
+mod portable;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{Backend, BackendChoice, Unsupported, available};
 pub use key::Key;
 
+use backend::Implementation;
+#[cfg(ipsec_mb)]
+use subtle::ConstantTimeEq;
 use wirelane_packet::Segment;
 
 /// One packet to open: where it is, and under which key and counter it was sealed. The counter is the one in the
@@ -25,13 +33,20 @@ pub struct OpenJob<'k> {
 /// Seals and opens packets with one backend.
 pub struct Aead {
     backend: Backend,
+    implementation: Implementation,
 }
 
 impl Aead {
     /// For the calling thread.
+    ///
+    /// # Errors
+    /// If a backend is forced that does not run here.
     pub fn new(choice: BackendChoice) -> Result<Self, Unsupported> {
-        let _ = choice;
-        todo!()
+        let backend = match choice {
+            BackendChoice::Auto => available()[0],
+            BackendChoice::Force(backend) => backend,
+        };
+        Ok(Self { backend, implementation: Implementation::new(backend)? })
     }
 
     /// The backend that runs.
@@ -45,8 +60,11 @@ impl Aead {
     /// # Panics
     /// If a segment lies outside `buffer`: a bug of the caller.
     pub fn seal_batch(&mut self, buffer: &mut [u8], segments: &[Segment], key: &Key, first_counter: u64) {
-        let _ = (buffer, segments, key, first_counter);
-        todo!()
+        match &mut self.implementation {
+            #[cfg(ipsec_mb)]
+            Implementation::IpsecMb(library) => library.seal_batch(buffer, segments, key, first_counter),
+            Implementation::Portable => portable::seal_batch(buffer, segments, key, first_counter),
+        }
     }
 
     /// Decrypt the ciphertexts of `jobs` in place. `authentic` is cleared and receives one value a job: whether the tag
@@ -56,7 +74,26 @@ impl Aead {
     /// # Panics
     /// If a segment lies outside `buffer`: a bug of the caller.
     pub fn open_batch(&mut self, buffer: &mut [u8], jobs: &[OpenJob<'_>], authentic: &mut Vec<bool>) {
-        let _ = (buffer, jobs, authentic);
-        todo!()
+        authentic.clear();
+        match &mut self.implementation {
+            #[cfg(ipsec_mb)]
+            Implementation::IpsecMb(library) => library.open_batch(buffer, jobs, |buffer, job, tag| {
+                authentic.push(tag[..].ct_eq(&buffer[job.segment.tag()]).into());
+            }),
+            Implementation::Portable => portable::open_batch(buffer, jobs, authentic),
+        }
     }
+}
+
+impl std::fmt::Debug for Aead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aead").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+/// The nonce of a transport message: four zero bytes and the counter (WireGuard paper, section 5.4.6).
+fn nonce(counter: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&counter.to_le_bytes());
+    nonce
 }
