@@ -1,0 +1,129 @@
+"""What the agent on a gateway returns, as a schema: a gateway is not trusted, so types and sizes are checked here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from app.lab.driver import LabError
+from tuner.candidate import MAX_LANES
+from tuner.topology import Topology
+
+MAX_FINGERPRINT_BYTES = 64 << 10
+
+
+def _public_key(text: str) -> str:
+    try:
+        if len(base64.b64decode(text, validate=True)) == 32:
+            return text
+    except binascii.Error:
+        pass  # Falls through to the one message for every kind of damage.
+    raise ValueError("not a WireGuard public key")
+
+
+def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value)) > MAX_FINGERPRINT_BYTES:
+        raise ValueError(f"more than {MAX_FINGERPRINT_BYTES} bytes")
+    return value
+
+
+PublicKey = Annotated[str, Field(max_length=64), AfterValidator(_public_key)]
+BoundedJson = Annotated[dict[str, Any], AfterValidator(_bounded_json)]
+Text = Annotated[str, Field(max_length=4000)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AgentFailure(_Message):
+    """Why a call failed, and whether the candidate or the lab is to blame."""
+
+    message: Text
+    blame: Literal["lab", "candidate"]
+    hint: Text = ""
+    detail: Annotated[str, Field(max_length=8000)] = ""
+
+
+class Preparation(_Message):
+    """Result of `prepare`."""
+
+    lane_public_keys: tuple[PublicKey, ...] = Field(max_length=MAX_LANES)
+
+
+class Facts(_Message):
+    """Result of `facts`."""
+
+    fingerprint: BoundedJson
+    topology: Topology
+    engines: tuple[Literal["wirelane", "wireguard-go"], ...] = Field(max_length=8)
+
+
+class ReadBack(_Message):
+    """Result of `verify`, after the agent has found no difference."""
+
+    lanes: BoundedJson
+    routes: tuple[BoundedJson, ...] = Field(max_length=64)
+    sysctls: dict[str, Text] = Field(max_length=64)
+    threads: tuple[BoundedJson, ...] = Field(max_length=8192)
+    answers_ms: tuple[Annotated[float, Field(ge=0)], ...] = Field(max_length=MAX_LANES)
+
+
+class Moment(_Message):
+    """Counters of one gateway at one moment, as its kernel wrote them."""
+
+    monotonic_s: float
+    unix_time_s: float
+    ticks_per_s: int = Field(gt=0, le=100_000)
+    proc_stat: str = Field(max_length=1 << 20)
+    process_stats: tuple[Text, ...] = Field(max_length=MAX_LANES)
+    net_dev: str = Field(max_length=1 << 20)
+
+
+class FarWorkload(_Message):
+    """Gateway b's side of a workload."""
+
+    opened: Moment
+    closed: Moment
+    argv: tuple[tuple[Text, ...], ...] = Field((), max_length=256)
+
+
+class LeadWorkload(FarWorkload):
+    """Gateway a's side: the counters, and what the tools said."""
+
+    outputs: tuple[Annotated[str, Field(max_length=200_000)], ...] = Field(max_length=256)
+    reversed: tuple[bool, ...] = Field(max_length=256)
+    tool_version: Text
+    warnings: tuple[Text, ...] = Field((), max_length=64)
+
+
+class Measurement(_Message):
+    """Result of `measure` on gateway a."""
+
+    workloads: tuple[LeadWorkload, ...] = Field(max_length=256)
+
+
+class FarMeasurement(_Message):
+    """Result of `measure` on gateway b."""
+
+    workloads: tuple[FarWorkload, ...] = Field(max_length=256)
+
+
+Message = TypeVar("Message", bound=_Message)
+
+
+def checked(schema: type[Message], value: object, gateway: str) -> Message:
+    """`value` as a message. Raises LabError that names the gateway and the first thing that is wrong."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise LabError(
+            f"gateway {gateway} returned something implausible: {place}: {first['msg']}",
+            hint="a gateway's agent of another version, or a host that is not what it claims",
+        ) from error

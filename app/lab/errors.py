@@ -1,0 +1,40 @@
+"""From the failed tasks of a playbook to the one error that says what happened and whose fault it is."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from app.lab.agent_messages import AgentFailure
+from app.lab.driver import CandidateFailed, LabError
+from app.lab.playbook_runner import PlaybookResult, TaskResult
+
+
+def failure_of(result: PlaybookResult) -> LabError:
+    """The error that the failed tasks stand for.
+
+    A host out of reach outweighs everything, since it explains everything; then the gateway that blames the candidate,
+    because the other one often sees no more than a broken conversation.
+    """
+    unreachable = [task for task in result.failed if task.event == "runner_on_unreachable"]
+    if unreachable:
+        message = str(unreachable[0].result.get("msg", ""))[:500]
+        return LabError(
+            f"gateway {unreachable[0].host} cannot be reached: {message}",
+            hint="provision the testbed again, which heals it",
+            detail=result.output,
+        )
+    failures = [(task, _agent_failure(task)) for task in result.failed]
+    failures.sort(key=lambda pair: pair[1].blame != "candidate")
+    task, failure = failures[0]
+    kind = CandidateFailed if failure.blame == "candidate" else LabError
+    where = f"gateway {task.host}" if task.host in ("a", "b") else "this machine"
+    return kind(f"{where}: {failure.message}", hint=failure.hint, detail=failure.detail or result.output)
+
+
+def _agent_failure(task: TaskResult) -> AgentFailure:
+    try:
+        return AgentFailure.model_validate(task.result["error"])
+    except (KeyError, ValidationError):
+        # Ansible itself failed: no agent, no Python, an argument that its specification does not allow.
+        message = " ".join(str(task.result.get(name, "")) for name in ("msg", "module_stderr")).strip()
+        return AgentFailure(message=f"{task.task}: {message[:1500]}", blame="lab")

@@ -1,0 +1,315 @@
+"""The `netns` testbed driver: two network namespaces on this machine, driven through the playbooks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
+from app.lab.agent_messages import FarMeasurement, Facts, Measurement, Preparation, ReadBack, checked
+from app.lab.driver import (
+    CandidateFailed,
+    LabCancelled,
+    LabError,
+    OnPhase,
+    Phase,
+    PhaseTimings,
+    ProvisionedGateway,
+    ProvisionedTestbed,
+    ShouldCancel,
+    TrialResult,
+)
+from app.lab.errors import failure_of
+from app.lab.fingerprint import fingerprint_hash
+from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
+from app.lab.sampling import sample_of
+from app.lab.wirelane_config import wirelane_toml
+from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Gateway, parse_cpulist
+from tuner.samples import Workload
+
+UNDERLAY_MTU = 1500
+FEW_LANES = 16
+"""Key pairs made at first; a candidate with more lanes gets the rest when it comes."""
+SHORT_PLAY_TIMEOUT_S = 60.0
+TRIAL_EXTRA_S = 60.0
+WORKLOAD_EXTRA_S = 30.0
+NAMESPACES = Path("/run/netns")
+SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv4.fib_multipath_hash_policy": "1"}
+"""What a multi-lane gateway needs: the ECMP hash must see ports (policy 1, L4)."""
+
+# The tasks of the playbooks as phases, with a line for people.
+PHASES: dict[str, tuple[Phase, str]] = {
+    "Create or heal the namespaces": ("provision", "making two network namespaces"),
+    "Make the state folder and the key pairs": ("provision", "making key pairs"),
+    "Gather fingerprint and topology": ("provision", "looking at the hosts"),
+    "Apply the candidate": ("apply", "applying to both gateways"),
+    "Read back and compare": ("verify", "reading back what is set"),
+    "Run the workloads": ("measure", "measuring"),
+}
+
+
+@dataclass(frozen=True)
+class EnginePrograms:
+    """Where each engine's program is looked for, in this order: names on the PATH, or paths."""
+
+    wirelane: tuple[str, ...] = field(
+        default_factory=lambda: tuple(
+            filter(
+                None,
+                (
+                    os.environ.get("WIRETUNE_WIRELANE"),
+                    str(PLAYBOOKS.parent / "dataplane/target/release/wirelane"),
+                    "wirelane",
+                ),
+            )
+        )
+    )
+    wireguard_go: tuple[str, ...] = field(
+        default_factory=lambda: tuple(filter(None, (os.environ.get("WIRETUNE_WIREGUARD_GO"), "wireguard-go", "wireguard")))
+    )
+
+    def of(self, engine: str) -> tuple[str, ...]:
+        """The programs to try for an engine of a candidate."""
+        return self.wirelane if engine == "wirelane" else self.wireguard_go
+
+
+class NetnsTestbed:
+    """Implements app.lab.driver.TestbedDriver. One object a testbed; one call at a time."""
+
+    def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:
+        """Raises LabError for a name that is no testbed name."""
+        self.name = name
+        self._programs = programs or EnginePrograms()
+        self._gateways = gateways_of(name)
+        self._key_pairs = FEW_LANES
+        self._public_keys: dict[Gateway, tuple[str, ...]] | None = None
+
+    def provision(self, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
+        """See TestbedDriver. About two seconds when everything is there already."""
+        _require_root()
+        result = self._play("provision.yml", {}, SHORT_PLAY_TIMEOUT_S, on_phase, should_cancel)
+        gateways = {name: self._provisioned(result, name) for name in GATEWAYS}
+        self._public_keys = {name: gateway.lane_public_keys for name, gateway in gateways.items()}
+        return ProvisionedTestbed(gateways=gateways, shared_machine=True, underlay_mtu=UNDERLAY_MTU)
+
+    def run_trial(
+        self,
+        candidate: Candidate,
+        workloads: Sequence[Workload],
+        on_phase: OnPhase,
+        should_cancel: ShouldCancel,
+    ) -> TrialResult:
+        """See TestbedDriver. A failed or cancelled trial leaves no candidate applied."""
+        _require_root()
+        started = time.monotonic()
+        if candidate.lanes > self._key_pairs:
+            self._key_pairs, self._public_keys = MAX_LANES, None
+        if self._public_keys is None:
+            self.provision(on_phase, should_cancel)
+        try:
+            return self._trial(candidate, workloads, on_phase, should_cancel, started)
+        except LabError as error:
+            missing = self._missing_namespaces()
+            if missing:
+                self._public_keys = None
+                raise LabError(
+                    f"the testbed is damaged: namespace {missing[0]} is gone",
+                    hint="provision it again, which heals it",
+                    detail=f"{error.message}\n{error.detail}",
+                ) from error
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        """See TestbedDriver. Does nothing where the testbed does not exist."""
+        _require_root()
+        if len(self._missing_namespaces()) < len(GATEWAYS):
+            self._play("rollback.yml", {}, SHORT_PLAY_TIMEOUT_S, lambda *_: None, lambda: False)
+
+    def teardown(self) -> None:
+        """See TestbedDriver."""
+        _require_root()
+        self._play("teardown.yml", {}, SHORT_PLAY_TIMEOUT_S, lambda *_: None, lambda: False)
+        self._public_keys = None
+
+    def _trial(
+        self,
+        candidate: Candidate,
+        workloads: Sequence[Workload],
+        on_phase: OnPhase,
+        should_cancel: ShouldCancel,
+        started: float,
+    ) -> TrialResult:
+        traffic_s = sum(workload.duration_s + WORKLOAD_EXTRA_S for workload in workloads)
+        variables = self._trial_variables(candidate, workloads)
+        result = self._play("trial.yml", variables, TRIAL_EXTRA_S + traffic_s, on_phase, should_cancel)
+        read_back = {
+            name: checked(ReadBack, _returned(result, "Read back and compare", name), name).model_dump(mode="json")
+            for name in GATEWAYS
+        }
+        lead = checked(Measurement, _returned(result, "Run the workloads", "a"), "a")
+        far = checked(FarMeasurement, _returned(result, "Run the workloads", "b"), "b")
+        if not len(lead.workloads) == len(far.workloads) == len(workloads):
+            raise LabError("the gateways returned another number of workloads than was asked for")
+        samples = tuple(
+            sample_of(candidate, workload, at_a, at_b)
+            for workload, at_a, at_b in zip(workloads, lead.workloads, far.workloads, strict=True)
+        )
+        timings = PhaseTimings(
+            apply_s=_slowest(result, "Apply the candidate"),
+            verify_s=_slowest(result, "Read back and compare"),
+            measure_s=sum(run.closed.monotonic_s - run.opened.monotonic_s for run in lead.workloads),
+            total_s=time.monotonic() - started,
+        )
+        return TrialResult(samples=samples, read_back=read_back, timings=timings)
+
+    def _play(
+        self,
+        playbook: str,
+        variables: Mapping[Gateway, Mapping[str, Any]],
+        timeout_s: float,
+        on_phase: OnPhase,
+        should_cancel: ShouldCancel,
+    ) -> PlaybookResult:
+        """Run a playbook on this testbed; any failed task is raised as the error it stands for."""
+
+        def on_task(task: str) -> None:
+            if task in PHASES:
+                on_phase(*PHASES[task])
+
+        result = run_playbook(
+            playbook, self._inventory(variables), timeout_s=timeout_s, should_cancel=should_cancel, on_task=on_task
+        )
+        if result.failed:
+            raise failure_of(result)
+        return result
+
+    def _inventory(self, variables: Mapping[Gateway, Mapping[str, Any]]) -> dict[str, Any]:
+        agent = {"gateway_agent_folder": str(PLAYBOOKS / "agent")}
+        testbed = {
+            "underlay_mtu": UNDERLAY_MTU,
+            "gateways": [
+                {
+                    "namespace": gateway.namespace,
+                    "state_folder": str(gateway.state_folder),
+                    "underlay_address": gateway.underlay_prefix,
+                    "inner_address": gateway.inner_prefix,
+                }
+                for gateway in self._gateways.values()
+            ],
+        }
+        hosts = {
+            name: {
+                "ansible_connection": "netns",
+                "netns_namespace": gateway.namespace,
+                "netns_uapi_folder": str(gateway.state_folder / "uapi"),
+                "gateway_preparation": {"state_folder": str(gateway.state_folder), "key_pairs": self._key_pairs},
+                "gateway_rollback": {"state_folder": str(gateway.state_folder)},
+                "gateway_facts": {
+                    "engine_paths": {engine: list(self._programs.of(engine)) for engine in ("wirelane", "wireguard-go")}
+                },
+                **variables.get(name, {}),
+            }
+            for name, gateway in self._gateways.items()
+        }
+        machine = {"machine": {"ansible_connection": "local", "netns_testbed": testbed}}
+        return {"all": {"vars": agent, "hosts": machine, "children": {"gateways": {"hosts": hosts}}}}
+
+    def _trial_variables(
+        self, candidate: Candidate, workloads: Sequence[Workload]
+    ) -> dict[Gateway, dict[str, Any]]:
+        assert self._public_keys is not None  # noqa: S101 - provision has set it
+        token = secrets.token_hex(16)
+        variables: dict[Gateway, dict[str, Any]] = {}
+        for name, gateway in self._gateways.items():
+            probes = [gateway.far.lane(lane) for lane in range(candidate.lanes)]
+            variables[name] = {
+                "gateway_candidate": self._candidate_variables(
+                    candidate, gateway, self._public_keys[gateway.far.gateway], probes if name == "a" else []
+                ),
+                "gateway_measurement": {
+                    "gateway": name,
+                    "state_folder": str(gateway.state_folder),
+                    "underlay_address": gateway.underlay,
+                    "far_underlay_address": gateway.far.underlay,
+                    "rendezvous_port": RENDEZVOUS_PORT,
+                    "token": token,
+                    "inner_address": gateway.inner,
+                    "far_inner_address": gateway.far.inner,
+                    "lanes": candidate.lanes,
+                    "mtu": candidate.mtu,
+                    "probe_lanes": probes,
+                    "workloads": [workload.model_dump(mode="json") for workload in workloads],
+                },
+            }
+        return variables
+
+    def _candidate_variables(
+        self, candidate: Candidate, gateway: GatewayAddresses, peer_keys: Sequence[str], probes: Sequence[str]
+    ) -> dict[str, Any]:
+        cpu_sets = getattr(candidate.cpu_sets, gateway.gateway).used()
+        is_wirelane = candidate.engine == "wirelane"
+        return {
+            "state_folder": str(gateway.state_folder),
+            "engine": candidate.engine,
+            "engine_paths": list(self._programs.of(candidate.engine)),
+            "config": wirelane_toml(candidate, gateway, peer_keys) if is_wirelane else "",
+            "mtu": candidate.mtu,
+            "process_cpu_set": cpu_sets.get("process", ""),
+            "stage_cpu_sets": {stage: parse_cpulist(cpus) for stage, cpus in cpu_sets.items()},
+            "socket_buffer_bytes": candidate.socket_buffer_bytes if is_wirelane else 0,
+            "routes": [gateway.far.inner_network],
+            "route_source": gateway.inner,
+            "sysctls": SYSCTLS,
+            "probe_lanes": list(probes),
+            "lanes": [
+                {
+                    "interface": f"wl{lane}",
+                    "listen_port": lane_port(lane),
+                    "address": f"{gateway.lane(lane)}/31",
+                    "peer_public_key": peer_keys[lane],
+                    "endpoint": f"{gateway.far.underlay}:{lane_port(lane)}",
+                    "allowed_ips": [gateway.far.inner_network, lane_network(lane)],
+                }
+                for lane in range(candidate.lanes)
+            ],
+        }
+
+    def _provisioned(self, result: PlaybookResult, name: Gateway) -> ProvisionedGateway:
+        prepared = checked(Preparation, _returned(result, "Make the state folder and the key pairs", name), name)
+        facts = checked(Facts, _returned(result, "Gather fingerprint and topology", name), name)
+        if len(prepared.lane_public_keys) != self._key_pairs:
+            found = len(prepared.lane_public_keys)
+            raise LabError(f"gateway {name} returned {found} key pairs instead of {self._key_pairs}")
+        return ProvisionedGateway(
+            fingerprint=facts.fingerprint,
+            fingerprint_hash=fingerprint_hash(facts),
+            topology=facts.topology.model_dump(mode="json"),
+            engines=facts.engines,
+            lane_public_keys=prepared.lane_public_keys,
+        )
+
+    def _missing_namespaces(self) -> list[str]:
+        return [gateway.namespace for gateway in self._gateways.values() if not (NAMESPACES / gateway.namespace).exists()]
+
+
+def _returned(result: PlaybookResult, task: str, host: str) -> object:
+    """What a task's call returned on one host; None when it did not run there."""
+    return next((done.result.get("result") for done in result.tasks if (done.task, done.host) == (task, host)), None)
+
+
+def _slowest(result: PlaybookResult, task: str) -> float:
+    return max((done.duration_s for done in result.tasks if done.task == task), default=0.0)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("network namespaces need root", hint="run it with sudo")
+
+
+__all__ = ["CandidateFailed", "EnginePrograms", "LabCancelled", "NetnsTestbed"]

@@ -1,0 +1,213 @@
+"""The only place that starts Ansible: one playbook, in a child process of its own session, never in this process.
+
+Whatever ends the run (its end, a timeout, cancellation, our own death) ends everything that it had started: the child,
+ansible-playbook, its workers and the modules each ask the kernel to be killed with their parent (prctl(2),
+PR_SET_PDEATHSIG). What a playbook leaves running on purpose is recorded on the gateway, see playbooks/README.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.lab.driver import LabCancelled, LabError, ShouldCancel
+
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+CHILD = Path(__file__).with_name("playbook_child.py")
+POLL_S = 0.2
+MAX_LINE_BYTES = 16 << 20
+MAX_TOTAL_BYTES = 64 << 20
+OUTPUT_LINES = 40
+KEPT_VARIABLES = ("HOME", "LANG", "TERM", "TMPDIR")
+
+OnTask = Callable[[str], None]
+"""Called with a task's name as it begins."""
+
+
+class TaskResult(BaseModel):
+    """What one task returned on one host. `result` is untrusted: the caller checks it against a schema."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event: Literal["runner_on_ok", "runner_on_failed", "runner_on_unreachable"]
+    task: str = Field(max_length=200)
+    host: str = Field(max_length=200)
+    result: dict[str, Any] = Field(alias="res", default_factory=dict)
+    started_at: datetime = Field(alias="start")
+    ended_at: datetime = Field(alias="end")
+    ignored: bool | None = Field(alias="ignore_errors", default=None)
+
+    @property
+    def duration_s(self) -> float:
+        """How long the task took, Ansible's own overhead around the module included."""
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+@dataclass(frozen=True)
+class PlaybookResult:
+    """A finished run: every task on every host, in the order in which they ended."""
+
+    exit_code: int
+    tasks: tuple[TaskResult, ...]
+    output: str
+
+    @property
+    def failed(self) -> tuple[TaskResult, ...]:
+        """The tasks that failed, or whose host could not be reached."""
+        return tuple(task for task in self.tasks if task.event != "runner_on_ok" and not task.ignored)
+
+
+def run_playbook(
+    playbook: str,
+    inventory: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    should_cancel: ShouldCancel = lambda: False,
+    on_task: OnTask = lambda _: None,
+) -> PlaybookResult:
+    """Run one of our playbooks to its end; a failed task is a result, not an exception.
+
+    Raises LabCancelled as `should_cancel` says so, LabError when Ansible cannot run or takes longer than `timeout_s`.
+    """
+    with tempfile.TemporaryDirectory(prefix="wiretune-play-") as folder:
+        private = Path(folder)
+        (private / "project").mkdir(mode=0o700)
+        # JSON is YAML: the inventory's own plugin reads it. The file holds no secret and goes with the folder.
+        (private / "hosts.yml").write_text(json.dumps(inventory))
+        job = {
+            "parent_pid": os.getpid(),
+            "private_data_folder": folder,
+            "playbook": str(PLAYBOOKS / playbook),
+            "inventory_file": str(private / "hosts.yml"),
+        }
+        with (private / "child.log").open("wb+") as log, _child(private, log.fileno()) as child:
+            collected = _Collected(on_task)
+            _feed(child, job)
+            _collect(child, collected, playbook, timeout_s, should_cancel)
+            exit_code = child.wait(timeout=10)
+            log.seek(max(0, log.tell() - 4000))
+            output = "\n".join([*collected.output[-OUTPUT_LINES:], log.read().decode(errors="replace").strip()]).strip()
+    if exit_code != 0 and not any(task.event != "runner_on_ok" for task in collected.tasks):
+        raise LabError(
+            f"Ansible could not run {playbook} (exit code {exit_code})", hint="see the detail", detail=output
+        )
+    return PlaybookResult(exit_code, tuple(collected.tasks), output)
+
+
+class _Collected:
+    """Events of the child, checked one by one."""
+
+    def __init__(self, on_task: OnTask) -> None:
+        self.tasks: list[TaskResult] = []
+        self.output: list[str] = []
+        self._on_task = on_task
+        self._buffer = bytearray()
+        self._total_bytes = 0
+
+    def add(self, part: bytes) -> None:
+        """Take in what the child wrote. Raises LabError where it is too much or no event of ours."""
+        self._buffer += part
+        self._total_bytes += len(part)
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = bytearray(rest)
+        if len(rest) > MAX_LINE_BYTES or self._total_bytes > MAX_TOTAL_BYTES:
+            raise LabError("a gateway returned an implausible amount of data")
+        for line in lines:
+            self._event(line)
+
+    def _event(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            match event["event"]:
+                case "playbook_on_task_start":
+                    self._on_task(str(event.get("task", ""))[:200])
+                case "output":
+                    self.output.append(str(event["text"]))
+                case _:
+                    self.tasks.append(TaskResult.model_validate(event))
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise LabError("Ansible returned an event that cannot be read", detail=str(error)[:2000]) from error
+
+
+@contextlib.contextmanager
+def _child(private: Path, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=_environment(private),
+            cwd=private,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LabError(f"cannot start a process for Ansible: {error.strerror}", detail=str(error)) from error
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # It was killed before it had read its job.
+                    stream.close()
+
+
+def _environment(private: Path) -> dict[str, str]:
+    """Only what Ansible needs: nothing of the service's own environment, where secrets may be."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")])
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return {
+        "LANG": "C.UTF-8",
+        **kept,
+        "PATH": path,
+        "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+        "ANSIBLE_HOME": str(private / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(private / "ansible/tmp"),
+        "ANSIBLE_REMOTE_TEMP": str(private / "ansible/tmp"),
+    }
+
+
+def _feed(child: subprocess.Popen[bytes], job: Mapping[str, Any]) -> None:
+    assert child.stdin is not None  # noqa: S101 - a pipe was asked for
+    with contextlib.suppress(BrokenPipeError):  # Its exit code will say why.
+        child.stdin.write(json.dumps(job).encode())
+        child.stdin.close()
+
+
+def _collect(
+    child: subprocess.Popen[bytes],
+    collected: _Collected,
+    playbook: str,
+    timeout_s: float,
+    should_cancel: ShouldCancel,
+) -> None:
+    """Read events until the child closes its end."""
+    assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+    deadline = time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while True:
+            if should_cancel():
+                raise LabCancelled(f"{playbook} was cancelled")
+            if time.monotonic() > deadline:
+                raise LabError(f"{playbook} did not finish within {timeout_s:g} s", hint="provision the testbed again")
+            if selector.select(POLL_S):
+                part = os.read(child.stdout.fileno(), 1 << 16)
+                if not part:
+                    return
+                collected.add(part)

@@ -1,0 +1,183 @@
+"""From the raw results of a measurement to samples: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from app.lab.agent_messages import FarWorkload, LeadWorkload, Moment
+from app.lab.driver import CandidateFailed, LabError
+from app.lab.parsers.iperf3 import FlowReport, parse_client
+from app.lab.parsers.proc import InterfaceCounters, parse_net_dev, parse_process_ticks, parse_stat
+from tuner.candidate import Candidate
+from tuner.samples import GatewayUsage, Sample, Workload
+
+TCP_AND_IPV4_BYTES = 52
+"""IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
+LOSS_DISAGREEMENT = 0.02
+"""Interface counters and iperf3 see slightly different moments; a larger gap is iperf3's fault (before 3.21)."""
+
+
+def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarWorkload) -> Sample:
+    """The sample of one workload. Raises LabError for results that cannot be read, CandidateFailed if nothing arrived."""
+    try:
+        duration_s = a.closed.monotonic_s - a.opened.monotonic_s
+        if duration_s <= 0:
+            raise ValueError("the window has no length")
+        counters = {"a": _interfaces(a), "b": _interfaces(b)}
+        usage = {"a": gateway_usage(a.opened, a.closed), "b": gateway_usage(b.opened, b.closed)}
+        shares = lane_shares(candidate.lanes, workload, counters)
+        if workload.tool == "pktgen":
+            traffic = _generated(workload, candidate.mtu, counters, duration_s)
+        else:
+            traffic = _iperf3(workload, candidate, [parse_client(text) for text in a.outputs], counters)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise LabError(f"the measurement of {workload.name} cannot be read: {error}") from error
+    if traffic.gbps <= 0:
+        raise CandidateFailed(f"nothing arrived in {workload.name}", hint="the tunnel forwards no traffic of this kind")
+    data_plane_cpu_s = sum(gateway.data_plane_cpu_s for gateway in usage.values())
+    return Sample(
+        workload=workload,
+        started_at=datetime.fromtimestamp(a.opened.unix_time_s, UTC),
+        duration_s=traffic.duration_s,
+        throughput_gbps=traffic.gbps,
+        packets_per_s=traffic.packets_per_s,
+        loss_ratio=traffic.loss_ratio,
+        retransmits=traffic.retransmits,
+        lane_shares=shares,
+        gateways={"a": usage["a"], "b": usage["b"]},
+        data_plane_cpu_s_per_gbit=data_plane_cpu_s / (traffic.gbps * traffic.duration_s),
+        argv=a.argv + b.argv,
+        tool_version=a.tool_version,
+        warnings=a.warnings + traffic.warnings,
+    )
+
+
+def gateway_usage(opened: Moment, closed: Moment) -> GatewayUsage:
+    """What one gateway spent between two moments. Raises ValueError where they do not belong together."""
+    before, after = parse_stat(opened.proc_stat), parse_stat(closed.proc_stat)
+    busy: dict[int, float] = {}
+    total_ticks = steal_ticks = 0
+    for cpu in sorted(before.keys() & after.keys()):
+        total = after[cpu].total - before[cpu].total
+        idle = after[cpu].idle - before[cpu].idle
+        busy[cpu] = min(1.0, max(0.0, 1 - idle / total)) if total > 0 else 0.0
+        total_ticks += max(0, total)
+        steal_ticks += max(0, after[cpu].steal - before[cpu].steal)
+    if len(opened.process_stats) != len(closed.process_stats):
+        raise ValueError("the engine's processes changed during the measurement")
+    engine_ticks = sum(map(parse_process_ticks, closed.process_stats)) - sum(
+        map(parse_process_ticks, opened.process_stats)
+    )
+    return GatewayUsage(
+        cpu_busy_ratio=busy,
+        data_plane_cpu_s=max(0, engine_ticks) / closed.ticks_per_s,
+        steal_ratio=min(1.0, steal_ticks / total_ticks) if total_ticks else 0.0,
+    )
+
+
+def lane_shares(
+    lanes: int, workload: Workload, counters: dict[str, dict[str, InterfaceCounters]]
+) -> tuple[float, ...]:
+    """Each lane's share of the inner bytes that its receiving end counted, in the direction of the data."""
+    receivers = {"forward": "b", "reverse": "a", "both": "ab"}[workload.direction]
+    received = [
+        sum(counters[gateway][f"wl{lane}"].received_bytes for gateway in receivers) for lane in range(lanes)
+    ]
+    total = sum(received)
+    return tuple(amount / total if total else 1 / lanes for amount in received)
+
+
+class _Traffic:
+    """What a tool and the counters say of the traffic that arrived."""
+
+    def __init__(
+        self,
+        *,
+        duration_s: float,
+        gbps: float,
+        packets_per_s: float,
+        loss_ratio: float | None,
+        retransmits: int | None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.duration_s, self.gbps, self.packets_per_s = duration_s, gbps, packets_per_s
+        self.loss_ratio, self.retransmits, self.warnings = loss_ratio, retransmits, warnings
+
+
+def _generated(
+    workload: Workload, mtu: int, counters: dict[str, dict[str, InterfaceCounters]], duration_s: float
+) -> _Traffic:
+    """Packets that left the far gateway's `inside` for `gen`, against those that entered the near one's."""
+    near, far = ("a", "b") if workload.direction == "forward" else ("b", "a")
+    offered = counters[near]["inside"].received_packets
+    arrived = counters[far]["gen"].received_packets
+    if offered <= 0:
+        raise ValueError("the generator offered no packet during the window")
+    packets_per_s = arrived / duration_s
+    return _Traffic(
+        duration_s=duration_s,
+        gbps=packets_per_s * (workload.packet_bytes or mtu) * 8 / 1e9,
+        packets_per_s=packets_per_s,
+        loss_ratio=min(1.0, max(0.0, 1 - arrived / offered)),
+        retransmits=None,
+    )
+
+
+def _iperf3(
+    workload: Workload,
+    candidate: Candidate,
+    reports: Sequence[FlowReport],
+    counters: dict[str, dict[str, InterfaceCounters]],
+) -> _Traffic:
+    duration_s = max(report.duration_s for report in reports)
+    gbps = sum(report.received_gbps for report in reports)
+    if workload.protocol == "tcp":
+        # A TUN device counts a super-packet of many segments as one packet, so the segments are worked out.
+        segment_bytes = candidate.mtu - TCP_AND_IPV4_BYTES
+        known = [report.retransmits for report in reports if report.retransmits is not None]
+        return _Traffic(
+            duration_s=duration_s,
+            gbps=gbps,
+            packets_per_s=gbps * 1e9 / 8 / segment_bytes,
+            loss_ratio=None,
+            retransmits=sum(known) if known else None,
+        )
+    sent = sum(report.sent_packets or 0 for report in reports)
+    arrived = sum(report.received_packets or 0 for report in reports)
+    loss_ratio = min(1.0, max(0.0, 1 - arrived / sent)) if sent else 0.0
+    warnings: tuple[str, ...] = ()
+    counted = counted_loss_ratio(workload, candidate.lanes, counters)
+    if counted - loss_ratio > LOSS_DISAGREEMENT:
+        warnings = (f"iperf3 says loss {loss_ratio:.3f}, the lanes' counters {counted:.3f}: the counters are used",)
+        loss_ratio = counted
+    return _Traffic(
+        duration_s=duration_s,
+        gbps=gbps,
+        packets_per_s=arrived / duration_s,
+        loss_ratio=loss_ratio,
+        retransmits=None,
+        warnings=warnings,
+    )
+
+
+def counted_loss_ratio(workload: Workload, lanes: int, counters: dict[str, dict[str, InterfaceCounters]]) -> float:
+    """Share of the inner bytes that entered the lanes and did not leave them at the far end.
+
+    Bytes, since a receiver that joins packets counts fewer of them, and joined packets share their headers: what is
+    taken for loss in this way stays below the header's share of a packet.
+    """
+    sent = arrived = 0
+    for near, far in {"forward": ("ab",), "reverse": ("ba",), "both": ("ab", "ba")}[workload.direction]:
+        sent += sum(counters[near][f"wl{lane}"].sent_bytes for lane in range(lanes))
+        arrived += sum(counters[far][f"wl{lane}"].received_bytes for lane in range(lanes))
+    return min(1.0, max(0.0, 1 - arrived / sent)) if sent else 0.0
+
+
+def _interfaces(workload: FarWorkload) -> dict[str, InterfaceCounters]:
+    """Differences of the interface counters over the window."""
+    before, after = parse_net_dev(workload.opened.net_dev), parse_net_dev(workload.closed.net_dev)
+    return {
+        name: InterfaceCounters(*(late - early for early, late in zip(before[name], after[name], strict=True)))
+        for name in before.keys() & after.keys()
+    }

@@ -1,0 +1,273 @@
+"""Packet rate at a fixed size: generated on `gen` of one gateway, routed through the tunnel, counted at the far `gen`.
+
+The kernel's pktgen does it where the kernel has it (Documentation/networking/pktgen.rst). It wants an Ethernet device,
+hence the veth pair `inside`-`gen` rather than the tunnel's own. Elsewhere DPDK's testpmd replays a small capture of
+ready-made packets in a circle: one packet a flow, so that we choose the flows, and with them the lanes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiretune_agent import flows
+from wiretune_agent.command import attempt, missing_program, run, spawn
+from wiretune_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from wiretune_agent.rendezvous import Caller
+    from wiretune_agent.traffic import Setup
+
+KERNEL_PKTGEN = Path("/proc/net/pktgen")
+HOST_NUMBER = 2
+"""Generated packets go from .2 of one inner network to .2 of the other: neither is an address of a gateway."""
+ETHERNET_BYTES = 14
+UDP_AND_IPV4_BYTES = 28
+DISCARD_PORT = 9
+SOURCE_PORTS = range(10000, 60000)
+START_TIMEOUT_S = 10.0
+SETTLE_S = 0.3
+POLL_S = 0.05
+TESTPMD_MEMORY_MIB = 128
+
+
+def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) -> dict[str, Any]:
+    """Gateway a's part: the window lies inside the run, after the generator and the queues have settled."""
+    sends = workload["direction"] == "forward"
+    far = caller.ask("prepare", timeout_s=START_TIMEOUT_S + 5, workload=index)
+    _pin_neighbour(setup.inner_address)
+    generator = Generator(setup, workload) if sends else None
+    try:
+        if generator is not None:
+            generator.start()
+        _wait(setup, generator, SETTLE_S)
+        caller.ask("open")
+        opened = setup.watch.moment()
+        _wait(setup, generator, workload["duration_s"])
+        closed = setup.watch.moment()
+        caller.ask("close")
+    finally:
+        if generator is not None:
+            generator.stop()
+    caller.ask("finish")
+    described = generator.described() if generator is not None else far
+    return {"opened": opened, "closed": closed, "outputs": [], "reversed": [], "warnings": [], **described}
+
+
+class FarEnd:
+    """Gateway b's part: the receiver, or the sender of a reverse workload."""
+
+    def __init__(self, setup: Setup, workload: Mapping[str, Any]) -> None:
+        self._setup = setup
+        self._generator = Generator(setup, workload) if workload["direction"] == "reverse" else None
+
+    def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - every tool's follower gets it
+        """Answer for the receiving host; a sender is running when this returns."""
+        _pin_neighbour(self._setup.inner_address)
+        if self._generator is None:
+            return {}
+        self._generator.start()
+        return self._generator.described()
+
+    def finish(self) -> dict[str, Any]:
+        """Stop sending."""
+        if self._generator is not None:
+            self._generator.stop()
+        return {}
+
+
+class Generator:
+    """Sends the workload's packets into this gateway until it is stopped."""
+
+    def __init__(self, setup: Setup, workload: Mapping[str, Any]) -> None:
+        self._setup, self._workload = setup, workload
+        self._process: subprocess.Popen[str] | None = None
+        self._argv: list[str] = []
+        self._version = ""
+
+    def start(self) -> None:
+        """Returns when packets arrive at the gateway. Raises AgentError when they do not."""
+        before = _received_packets("inside")
+        if kernel_pktgen_present():
+            self._start_kernel()
+        else:
+            self._start_testpmd()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while _received_packets("inside") < before + self._workload["flows"]:
+            self.check()
+            self._setup.watch.check()
+            if time.monotonic() > deadline:
+                raise AgentError(f"the packet generator sent nothing within {START_TIMEOUT_S:g} s")
+            time.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raises AgentError if the generator has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            output, errors = (text.strip() for text in self._process.communicate(timeout=1))
+            raise AgentError(f"the packet generator ended by itself: {errors[-300:]}", detail=output + errors)
+
+    def stop(self) -> None:
+        """End the generator, and take away what it needed."""
+        if self._process is not None:
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: its output was read before.
+                self._process.communicate(timeout=5)
+            self._process = None
+        if self._workload["offered_load_pps"] is not None:
+            # There is no such queue where `start` failed before it had made one.
+            attempt(["tc", "qdisc", "delete", "dev", "gen", "root"])
+
+    def described(self) -> dict[str, Any]:
+        """Command line and version, for the record."""
+        return {"argv": [self._argv], "tool_version": self._version}
+
+    def _start_testpmd(self) -> None:
+        if shutil.which("dpdk-testpmd") is None:
+            raise missing_program("dpdk-testpmd")
+        self._version = attempt(["dpkg-query", "-W", "-f", "dpdk-testpmd ${Version}", "dpdk-dev"]).stdout or "dpdk-testpmd"
+        capture = self._setup.state_folder / "generated.pcap"
+        packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
+        ports = _source_ports(self._setup, self._workload["flows"])
+        capture.write_bytes(
+            capture_file(
+                [
+                    udp_frame(
+                        _mac("gen"), _mac("inside"), _neighbour(self._setup.inner_address),
+                        _neighbour(self._setup.far_inner_address), port, packet_bytes,
+                    )
+                    for port in ports
+                ]
+            )
+        )
+        paced = self._workload["offered_load_pps"] is not None
+        if paced:
+            self._pace(packet_bytes)
+        cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        self._argv = [
+            "dpdk-testpmd", f"--lcores=0@({cpus}),1@({cpus})", "--no-huge", "-m", str(TESTPMD_MEMORY_MIB), "--no-pci",
+            "--no-shconf", "--no-telemetry",
+            f"--vdev=net_af_packet0,iface=gen,qdisc_bypass={0 if paced else 1}",
+            f"--vdev=net_pcap0,rx_pcap={capture},infinite_rx=1",
+            "--", "--forward-mode=io", "--total-num-mbufs=4096", "--no-mlockall",
+        ]  # fmt: skip
+        # testpmd ends at the end of its standard input: an open pipe keeps it, and our own end ends it.
+        self._process = spawn(self._argv, stdin=subprocess.PIPE)
+
+    def _pace(self, packet_bytes: int) -> None:
+        bits_per_s = self._workload["offered_load_pps"] * (packet_bytes + ETHERNET_BYTES) * 8
+        # A burst of 2 ms keeps the pace smooth, and of 32 packets lets slow paces through at all.
+        burst_bytes = max(round(bits_per_s / 8 * 0.002), 32 * (packet_bytes + ETHERNET_BYTES))
+        run(
+            ["tc", "qdisc", "replace", "dev", "gen", "root", "tbf", "rate", f"{round(bits_per_s)}bit"]
+            + ["burst", str(burst_bytes), "limit", str(2 * burst_bytes)]
+        )
+
+    def _start_kernel(self) -> None:
+        packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
+        count = self._workload["flows"]
+        self._version = attempt(["uname", "-r"]).stdout.strip() + " pktgen"
+        threads = sorted(KERNEL_PKTGEN.glob("kpktgend_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+        for thread in threads:
+            thread.write_text("rem_device_all\n")
+        for number, port in enumerate(_source_ports(self._setup, count)):
+            device = f"gen@{number}"
+            threads[number % len(threads)].write_text(f"add_device {device}\n")
+            settings = [
+                "count 0", "clone_skb 0", "burst 1", f"pkt_size {packet_bytes + ETHERNET_BYTES}",
+                f"dst_mac {_mac('inside')}", f"src_min {_neighbour(self._setup.inner_address)}",
+                f"dst {_neighbour(self._setup.far_inner_address)}", f"udp_src_min {port}", f"udp_src_max {port}",
+                f"udp_dst_min {DISCARD_PORT}", f"udp_dst_max {DISCARD_PORT}",
+            ]  # fmt: skip
+            if self._workload["offered_load_pps"] is not None:
+                settings.append(f"ratep {max(1, round(self._workload['offered_load_pps'] / count))}")
+            for setting in settings:
+                (KERNEL_PKTGEN / device).write_text(setting + "\n")
+        # Writing "start" blocks until the threads are stopped; a signal to the writer stops them.
+        self._argv = ["dd", "if=/dev/stdin", f"of={KERNEL_PKTGEN / 'pgctrl'}", "status=none"]
+        self._process = spawn(self._argv, stdin=subprocess.PIPE)
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for in the line above
+        self._process.stdin.write("start\n")
+        self._process.stdin.close()
+
+
+def kernel_pktgen_present() -> bool:
+    """Whether this kernel has pktgen; loads its module where there is one."""
+    if not KERNEL_PKTGEN.exists() and shutil.which("modprobe"):
+        attempt(["modprobe", "-q", "pktgen"])
+    return (KERNEL_PKTGEN / "pgctrl").exists()
+
+
+def udp_frame(source_mac: str, target_mac: str, source: str, target: str, source_port: int, packet_bytes: int) -> bytes:
+    """An Ethernet frame with a valid IPv4 and UDP packet of `packet_bytes`; UDP checksum 0 (RFC 768: none)."""
+    payload = bytes(packet_bytes - UDP_AND_IPV4_BYTES)
+    udp = struct.pack("!HHHH", source_port, DISCARD_PORT, 8 + len(payload), 0)
+    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, packet_bytes, 0, 0x4000, 64, socket.IPPROTO_UDP, 0) + addresses
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    macs = bytes.fromhex(target_mac.replace(":", "")) + bytes.fromhex(source_mac.replace(":", ""))
+    return macs + b"\x08\x00" + header + udp + payload
+
+
+def checksum(header: bytes) -> int:
+    """The Internet checksum (RFC 1071) of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def capture_file(frames: Sequence[bytes]) -> bytes:
+    """The frames as a pcap file (draft-ietf-opsawg-pcap), link type Ethernet."""
+    text = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    return text + b"".join(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
+
+
+def _source_ports(setup: Setup, count: int) -> list[int]:
+    """One source port a flow; flow k takes lane k mod lanes."""
+    width = flows.candidates_per_flow(setup.lanes)
+    source, target = _neighbour(setup.inner_address), _neighbour(setup.far_inner_address)
+    chosen: list[int] = []
+    for number in range(count):
+        start = random.randrange(SOURCE_PORTS.start, SOURCE_PORTS.stop - width)  # noqa: S311 - spreads ports, no secret
+        ports = range(start, start + width)
+        lanes = flows.lanes_of([flows.Path4("udp", source, target, port, DISCARD_PORT, "inside") for port in ports])
+        index = flows.choose(lanes, lanes, number % setup.lanes)
+        if index is None:
+            raise AgentError(f"no port of {width} leads a flow to lane {number % setup.lanes}", blame="candidate")
+        chosen.append(ports[index])
+    return chosen
+
+
+def _pin_neighbour(inner_address: str) -> None:
+    """The receiving host answers no ARP: it is a packet counter."""
+    run(["ip", "neighbour", "replace", _neighbour(inner_address), "lladdr", _mac("gen"), "dev", "inside", "nud", "permanent"])
+
+
+def _neighbour(inner_address: str) -> str:
+    return inner_address.rpartition(".")[0] + f".{HOST_NUMBER}"
+
+
+def _mac(interface: str) -> str:
+    return Path(f"/sys/class/net/{interface}/address").read_text().strip()
+
+
+def _received_packets(interface: str) -> int:
+    return int(Path(f"/sys/class/net/{interface}/statistics/rx_packets").read_text())
+
+
+def _wait(setup: Setup, generator: Generator | None, duration_s: float) -> None:
+    deadline = time.monotonic() + duration_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        setup.watch.check()
+        if generator is not None:
+            generator.check()
+        time.sleep(min(POLL_S, left_s))

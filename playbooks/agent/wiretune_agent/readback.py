@@ -1,0 +1,210 @@
+"""Reading back what is really set on this gateway, and what of it differs from what was asked for."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from wiretune_agent import engines, sysctls
+from wiretune_agent.command import run, run_json
+from wiretune_agent.errors import AgentError
+
+ANSWER_TIMEOUT_S = 6.0
+DISCARD_PORT = 9
+HIDDEN = "(hidden)"
+MAX_CONTROL_REPLY_BYTES = 1 << 20
+
+
+def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Read everything back and compare. `arguments`: those of `gateway.apply`, and stage_cpu_sets, probe_lanes.
+
+    `probe_lanes` are the far addresses to reach through the lanes, in lane order; the first packet makes the
+    handshake. Raises AgentError that blames the candidate and names every difference.
+    """
+    folder = Path(arguments["state_folder"])
+    processes = engines.recorded(folder)
+    if not processes or not all(process.alive for process in processes):
+        raise AgentError(
+            f"{arguments['engine']} died right after it had started",
+            blame="candidate",
+            detail=engines.log_tail(folder),
+        )
+    observed: dict[str, Any] = {
+        "lanes": {lane["interface"]: _lane(lane) for lane in arguments["lanes"]},
+        "routes": [
+            route
+            for destination in arguments["routes"]
+            for route in run_json(["ip", "-j", "route", "show", "exact", destination])
+        ],
+        "sysctls": {name: sysctls.read(name) for name in arguments["sysctls"]},
+        "threads": _threads(folder, arguments["engine"], [process.pid for process in processes]),
+    }
+    differences = [*_differences(observed, arguments)]
+    if differences:
+        raise AgentError(
+            "what is set differs from what was asked for: " + "; ".join(differences[:5]),
+            blame="candidate",
+            detail="\n".join(differences) + "\n" + engines.log_tail(folder),
+        )
+    observed["answers_ms"] = [_round_trip_ms(address) for address in arguments["probe_lanes"]]
+    return observed
+
+
+def parse_wg_dump(text: str) -> dict[str, Any]:
+    """`wg show IFACE dump` without its secrets. Columns: wg(8)."""
+    lines = [line.split("\t") for line in text.splitlines()]
+    if not lines or len(lines[0]) != 4:
+        raise AgentError("wg show dump has no device line", detail=HIDDEN)
+    _, public_key, listen_port, _ = lines[0]
+    peers = [
+        {"public_key": peer[0], "endpoint": peer[2], "allowed_ips": sorted(peer[3].split(","))}
+        for peer in lines[1:]
+        if len(peer) == 8
+    ]
+    return {"public_key": public_key, "listen_port": int(listen_port), "peers": peers}
+
+
+def parse_socket_memory(text: str) -> dict[str, int] | None:
+    """Receive and send buffer in bytes out of `ss -m` output (the kernel's figure, twice what was asked for)."""
+    found = re.search(r"skmem:\(r\d+,rb(\d+),t\d+,tb(\d+)", text)
+    return {"receive_bytes": int(found.group(1)), "send_bytes": int(found.group(2))} if found else None
+
+
+def _lane(lane: Mapping[str, Any]) -> dict[str, Any]:
+    interface = lane["interface"]
+    links = run_json(["ip", "-j", "address", "show", "dev", interface])
+    link = links[0] if links else {}
+    return {
+        "mtu": link.get("mtu"),
+        "up": "UP" in link.get("flags", []),
+        "addresses": [f"{entry.get('local')}/{entry.get('prefixlen')}" for entry in link.get("addr_info", [])],
+        "socket": parse_socket_memory(run(["ss", "-H", "-u", "-n", "-a", "-m", f"sport = :{lane['listen_port']}"])),
+        **parse_wg_dump(run(["wg", "show", interface, "dump"])),
+    }
+
+
+def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]:
+    """Stage and allowed CPUs of every thread, the CPUs as the kernel says; stage "process" where the engine has none."""
+    stages: dict[int, str] = {}
+    if engine == "wirelane":
+        for lane in _placement(folder / "control.sock")["lanes"]:
+            stages |= {int(thread["tid"]): str(thread["stage"]) for thread in lane["threads"]}
+    threads = []
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            try:
+                status = (task / "status").read_text(errors="replace")
+            except OSError:
+                continue  # The thread ended in between; it places nothing any more.
+            allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
+            stage = stages.pop(int(task.name), "") if engine == "wirelane" else "process"
+            threads.append({"tid": int(task.name), "stage": stage, "cpus": allowed.group(1) if allowed else ""})
+    if stages:
+        raise AgentError(f"wirelane reports threads that the kernel does not know: {sorted(stages)}", blame="candidate")
+    return threads
+
+
+def _placement(control_socket: Path) -> Any:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(3)
+        try:
+            client.connect(str(control_socket))
+            client.sendall(b'{"get":"placement"}\n')
+            reply = b""
+            while not reply.endswith(b"\n") and len(reply) < MAX_CONTROL_REPLY_BYTES:
+                part = client.recv(65536)
+                if not part:
+                    break
+                reply += part
+            return json.loads(reply)
+        except (OSError, ValueError) as error:
+            raise AgentError(f"wirelane's control socket does not answer: {error}", blame="candidate") from error
+
+
+def _differences(observed: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    for lane in asked["lanes"]:
+        yield from _lane_differences(observed["lanes"][lane["interface"]], lane, asked)
+    interfaces = sorted(lane["interface"] for lane in asked["lanes"])
+    for destination in asked["routes"]:
+        used = sorted(_route_interfaces(observed["routes"], destination))
+        if used != interfaces:
+            yield f"the route to {destination} uses {', '.join(used) or 'no lane'} instead of {', '.join(interfaces)}"
+    for name, value in asked["sysctls"].items():
+        if observed["sysctls"][name] != value:
+            yield f"{name} is {observed['sysctls'][name]} instead of {value}"
+    yield from _placement_differences(observed["threads"], asked["stage_cpu_sets"], asked["engine"])
+
+
+def _lane_differences(seen: Mapping[str, Any], lane: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    name = lane["interface"]
+    peer = {
+        "public_key": lane["peer_public_key"],
+        "endpoint": lane["endpoint"],
+        "allowed_ips": sorted(lane["allowed_ips"]),
+    }
+    if seen["mtu"] != asked["mtu"]:
+        yield f"{name} has MTU {seen['mtu']} instead of {asked['mtu']}"
+    if not seen["up"]:
+        yield f"{name} is down"
+    if lane["address"] not in seen["addresses"]:
+        yield f"{name} lacks the address {lane['address']}"
+    if seen["listen_port"] != lane["listen_port"]:
+        yield f"{name} listens on port {seen['listen_port']} instead of {lane['listen_port']}"
+    if seen["peers"] != [peer]:
+        yield f"{name} has the peers {seen['peers']} instead of {[peer]}"
+    wanted_bytes = asked["socket_buffer_bytes"]
+    if wanted_bytes and seen["socket"]:
+        # socket(7): the kernel doubles the value that was asked for.
+        smallest = min(seen["socket"].values()) // 2
+        if smallest < wanted_bytes:
+            yield f"the socket of {name} got buffers of {smallest} bytes instead of {wanted_bytes}"
+
+
+def _route_interfaces(routes: list[dict[str, Any]], destination: str) -> Iterator[str]:
+    for route in routes:
+        if route.get("dst") == destination:
+            yield from (hop["dev"] for hop in route.get("nexthops", [route]) if "dev" in hop)
+
+
+def _placement_differences(
+    threads: list[dict[str, Any]], stage_cpu_sets: Mapping[str, list[int]], engine: str
+) -> Iterator[str]:
+    for stage, wanted in stage_cpu_sets.items():
+        placed = [thread for thread in threads if thread["stage"] == stage]
+        if not placed:
+            yield f"no thread runs the stage {stage}"
+        for thread in placed:
+            cpus = _cpus(thread["cpus"])
+            # A thread of wirelane is pinned to one CPU of its stage's set; wireguard-go's may use the whole set.
+            fits = cpus <= set(wanted) and (len(cpus) == 1 or engine != "wirelane")
+            if not fits:
+                yield f"thread {thread['tid']} of stage {stage} may run on {thread['cpus']} instead of {wanted}"
+
+
+def _cpus(cpulist: str) -> set[int]:
+    found: set[int] = set()
+    for part in filter(None, cpulist.split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _round_trip_ms(address: str) -> float:
+    """Time until the far end of a lane refuses a TCP connection to its discard port: proof that both ways work."""
+    started = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(ANSWER_TIMEOUT_S)
+        result = probe.connect_ex((address, DISCARD_PORT))
+    if result not in (0, errno.ECONNREFUSED):
+        raise AgentError(
+            f"no answer through the lane from {address} within {ANSWER_TIMEOUT_S:g} s: {errno.errorcode.get(result)}",
+            blame="candidate",
+            hint="the handshake did not come about, or packets are lost in one direction",
+        )
+    return (time.monotonic() - started) * 1000

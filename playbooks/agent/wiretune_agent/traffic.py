@@ -1,0 +1,152 @@
+"""Measuring on both gateways at the same time: gateway a leads, gateway b follows, each counts for itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from wiretune_agent import iperf3, pktgen
+from wiretune_agent.errors import AgentError
+from wiretune_agent.rendezvous import Answerer, Caller
+from wiretune_agent.window import EngineWatch
+
+LANE_PROBE_TIMEOUT_S = 2.0
+DISCARD_PORT = 9
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What both tools need to know of the gateway they run on."""
+
+    inner_address: str
+    far_inner_address: str
+    lanes: int
+    mtu: int
+    state_folder: Path
+    probe_lanes: tuple[str, ...]
+    watch: EngineWatch
+
+    def blame(self, error: AgentError) -> AgentError:
+        """The same error, blamed on the candidate if its data plane is dead or a lane no longer answers."""
+        try:
+            self.watch.check()
+        except AgentError as dead:
+            return dead
+        silent = [address for address in self.probe_lanes if not _answers(address)]
+        if not silent or error.blame == "candidate":
+            return error
+        return AgentError(
+            f"the tunnel stopped carrying traffic ({', '.join(silent)} silent): {error.message}",
+            blame="candidate",
+            hint=error.hint,
+            detail=error.detail,
+        )
+
+
+class Follower(Protocol):
+    """Gateway b's part of one workload, step by step."""
+
+    def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything up to the moment before the traffic that counts."""
+        ...
+
+    def finish(self) -> dict[str, Any]:
+        """Stop what `prepare` started; returns what is worth reporting."""
+        ...
+
+
+def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run all workloads. `arguments`: gateway, state_folder, underlay_address, far_underlay_address, rendezvous_port,
+    token, inner_address, far_inner_address, lanes, mtu, probe_lanes, workloads (as tuner's Workload).
+
+    Returns per workload the counters as the window opened and closed, and on the leading side what the tools said.
+    """
+    # The caller's death must reach what we start, also where it took down only our shell: see command.die_with_parent.
+    watch = EngineWatch(Path(arguments["state_folder"]))
+    setup = Setup(
+        inner_address=arguments["inner_address"],
+        far_inner_address=arguments["far_inner_address"],
+        lanes=arguments["lanes"],
+        mtu=arguments["mtu"],
+        state_folder=Path(arguments["state_folder"]),
+        probe_lanes=tuple(arguments["probe_lanes"]),
+        watch=watch,
+    )
+    if arguments["gateway"] == "a":
+        return {"workloads": _lead(setup, arguments)}
+    return {"workloads": _follow(setup, arguments)}
+
+
+def _lead(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    caller = Caller(
+        arguments["underlay_address"],
+        arguments["far_underlay_address"],
+        arguments["rendezvous_port"],
+        arguments["token"],
+    )
+    results = []
+    try:
+        for index, workload in enumerate(arguments["workloads"]):
+            lead = iperf3.lead if workload["tool"] == "iperf3" else pktgen.lead
+            results.append(lead(setup, caller, index, workload))
+        caller.ask("done")
+    except AgentError as error:
+        blamed = setup.blame(error)
+        caller.give_up(blamed)
+        raise blamed from error
+    finally:
+        caller.close()
+    return results
+
+
+def _follow(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    answerer = Answerer(arguments["underlay_address"], arguments["rendezvous_port"], arguments["token"])
+    follower: Follower | None = None
+    results: list[dict[str, Any]] = []
+
+    def handle(message: dict[str, Any]) -> dict[str, Any]:
+        nonlocal follower
+        match message.get("step"):
+            case "prepare":
+                workload = arguments["workloads"][int(message["workload"])]
+                kind = iperf3.Server if workload["tool"] == "iperf3" else pktgen.FarEnd
+                follower = kind(setup, workload)
+                return follower.prepare(message)
+            case "open":
+                results.append({"opened": setup.watch.moment()})
+                return {}
+            case "close":
+                results[-1]["closed"] = setup.watch.moment()
+                return {}
+            case "finish" if follower is not None:
+                results[-1] |= follower.finish()
+                follower = None
+                return {}
+            case step:
+                raise AgentError(f"gateway a asked for an unknown step {step!r}")
+
+    try:
+        answerer.serve(handle, setup.watch.check)
+    except AgentError as error:
+        raise setup.blame(error) from error
+    finally:
+        answerer.close()
+        if follower is not None:
+            follower.finish()
+    return results
+
+
+def _answers(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(LANE_PROBE_TIMEOUT_S)
+        return probe.connect_ex((address, DISCARD_PORT)) in (0, errno.ECONNREFUSED)
+
+
+def parent_is_gone(parent: int) -> bool:
+    """Whether the process that asked for this call has died."""
+    return os.getppid() != parent

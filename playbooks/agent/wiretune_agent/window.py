@@ -1,0 +1,59 @@
+"""Counters of one moment, and the watch over the engine: what a gateway spent between two moments is a subtraction.
+
+Everything is handed over as the kernel wrote it; the caller's pure parsers make numbers of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from wiretune_agent import engines
+from wiretune_agent.errors import AgentError
+
+
+class EngineWatch:
+    """Notices that the data plane has died."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._folder = state_folder
+        self.processes = engines.recorded(state_folder)
+        if not self.processes:
+            raise AgentError("no candidate is applied on this gateway", hint="apply one before measuring")
+
+    def check(self) -> None:
+        """Raises AgentError that blames the candidate as soon as one of the engine's processes is gone."""
+        for process in self.processes:
+            if not process.alive:
+                raise AgentError(
+                    f"the data plane died during the measurement: process {process.pid} is gone",
+                    blame="candidate",
+                    detail=engines.log_tail(self._folder),
+                )
+
+    def moment(self) -> dict[str, Any]:
+        """The counters of now."""
+        return {
+            "monotonic_s": time.monotonic(),
+            "unix_time_s": time.time(),
+            "ticks_per_s": os.sysconf("SC_CLK_TCK"),
+            "proc_stat": _cpu_lines(),
+            "process_stats": [_stat(process.pid) for process in self.processes],
+            "net_dev": Path("/proc/net/dev").read_text(),
+        }
+
+
+def _cpu_lines() -> str:
+    text = Path("/proc/stat").read_text()
+    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("cpu"))
+
+
+def _stat(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError as error:
+        raise AgentError(
+            f"the data plane died during the measurement: process {pid} is gone", blame="candidate"
+        ) from error
