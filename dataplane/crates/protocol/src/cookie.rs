@@ -223,3 +223,114 @@ impl RateLimiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{INITIATION_LEN, TYPE_INITIATION};
+    use crate::testing::rng;
+
+    const MAX_AGE: Duration = Duration::from_secs(120);
+    const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from(Duration::from_secs(seconds))
+    }
+
+    fn message() -> [u8; INITIATION_LEN] {
+        let mut message = [0x5a; INITIATION_LEN];
+        message[0] = TYPE_INITIATION;
+        message[INITIATION_LEN - MAC_LEN..].fill(0);
+        message
+    }
+
+    /// A checker, and a jar that has its cookie, given out at 0.
+    fn introduced() -> (CookieChecker, CookieJar) {
+        let receiver = PublicKey::from([3; 32]);
+        let (mut checker, mut jar) = (CookieChecker::new(&receiver, MAX_AGE), CookieJar::new(&receiver, MAX_AGE));
+        let mut message = message();
+        jar.stamp(&mut message, at(0));
+        assert!(checker.mac1_is_valid(&message) && !checker.mac2_is_valid(&message, SOURCE, at(0)));
+        let reply = checker.reply(&message, SOURCE, at(0), &mut rng(1));
+        assert_eq!((reply[0], &reply[4..8]), (TYPE_COOKIE_REPLY, &message[4..8]));
+        assert!(jar.accept_reply(&reply, at(0)));
+        assert!(!jar.accept_reply(&reply, at(0)), "one reply a message");
+        (checker, jar)
+    }
+
+    #[test]
+    fn a_cookie_proves_the_address_for_two_minutes() {
+        let (checker, mut jar) = introduced();
+        let mut fresh = message();
+        jar.stamp(&mut fresh, at(114));
+        assert!(checker.mac1_is_valid(&fresh) && checker.mac2_is_valid(&fresh, SOURCE, at(119)));
+        assert!(!checker.mac2_is_valid(&fresh, SocketAddr::new(SOURCE.ip(), 8), at(1)), "another port");
+        assert!(!checker.mac2_is_valid(&fresh, "127.0.0.2:7".parse().unwrap(), at(1)), "another address");
+        assert!(!checker.mac2_is_valid(&fresh, SOURCE, at(120)), "the secret is old");
+        let mut late = message();
+        jar.stamp(&mut late, at(115));
+        assert!(late.ends_with(&[0; MAC_LEN]), "no mac2 with a cookie that may not last");
+    }
+
+    #[test]
+    fn another_secret_follows() {
+        let (mut checker, mut jar) = introduced();
+        let mut old = message();
+        jar.stamp(&mut old, at(100));
+        let _reply = checker.reply(&old, SOURCE, at(130), &mut rng(2));
+        assert!(!checker.mac2_is_valid(&old, SOURCE, at(130)));
+    }
+
+    #[test]
+    fn forged_macs_and_replies_are_refused() {
+        let (mut checker, mut jar) = introduced();
+        let mut message = message();
+        jar.stamp(&mut message, at(1));
+        let mut reply = checker.reply(&message, SOURCE, at(1), &mut rng(3));
+        for byte in 0..INITIATION_LEN {
+            let mut forged = message;
+            forged[byte] ^= 4;
+            assert!(!checker.mac1_is_valid(&forged) || !checker.mac2_is_valid(&forged, SOURCE, at(1)), "{byte}");
+            assert_eq!(checker.mac1_is_valid(&forged), byte >= INITIATION_LEN - MAC_LEN, "{byte}");
+        }
+        reply[40] ^= 1;
+        assert!(!jar.accept_reply(&reply, at(1)));
+        reply[40] ^= 1;
+        assert!(jar.accept_reply(&reply, at(1)), "a forged reply does not use up the real one");
+        assert!(!CookieJar::new(&PublicKey::from([3; 32]), MAX_AGE).accept_reply(&reply, at(1)), "nothing was sent");
+    }
+
+    #[test]
+    fn a_source_may_send_five_at_once_and_twenty_a_second() {
+        let mut limiter = RateLimiter::new(at(0));
+        let source = "192.0.2.1".parse().unwrap();
+        let millis = |ms| Instant::from(Duration::from_millis(ms));
+        let burst = (0..10).filter(|_| limiter.allows(source, at(10))).count();
+        assert_eq!(burst, 5);
+        assert!(!limiter.allows(source, millis(10_049)));
+        assert!(limiter.allows(source, millis(10_099)));
+        let second = (0..1000).filter(|ms| limiter.allows(source, millis(10_100 + ms))).count();
+        assert!((19..=20).contains(&second), "{second}");
+        assert!(limiter.allows("192.0.2.2".parse().unwrap(), millis(11_100)), "another source has its own");
+    }
+
+    #[test]
+    fn an_ipv6_host_counts_by_its_network_and_idle_sources_are_forgotten() {
+        let mut limiter = RateLimiter::new(at(0));
+        let burst = (0..10).filter(|host| limiter.allows(format!("2001:db8::{host}").parse().unwrap(), at(0))).count();
+        assert_eq!(burst, 5);
+        assert!(limiter.allows("2001:db8:0:1::".parse().unwrap(), at(0)));
+        assert_eq!(limiter.buckets.len(), 2);
+        assert!(limiter.allows("192.0.2.1".parse().unwrap(), at(5)));
+        assert_eq!(limiter.buckets.len(), 1);
+    }
+
+    #[test]
+    fn the_limiter_has_a_bounded_size() {
+        let mut limiter = RateLimiter::new(at(0));
+        let full = (0..RateLimiter::MAX_BUCKETS as u32 + 10)
+            .filter(|host| limiter.allows(IpAddr::V4((*host).into()), at(0)))
+            .count();
+        assert_eq!((full, limiter.buckets.len()), (RateLimiter::MAX_BUCKETS, RateLimiter::MAX_BUCKETS));
+    }
+}

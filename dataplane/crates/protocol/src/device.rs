@@ -305,9 +305,10 @@ impl Device {
 
     /// The packets of an [`Event::SendStaged`] are sent. Makes its session the sending one, or brings another event
     /// with packets that were staged in between.
-    pub fn staged_sent(&mut self, peer: PeerId) {
+    pub fn staged_sent(&mut self, peer: PeerId, now: Time) {
         if let Some(control) = self.peers.get_mut(&peer) {
             control.staged_sent(&mut self.core);
+            self.wake(peer, now.monotonic);
         }
     }
 

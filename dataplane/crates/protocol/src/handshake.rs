@@ -182,3 +182,141 @@ pub(crate) fn field<const N: usize>(message: &[u8], offset: usize) -> [u8; N] {
     bytes.copy_from_slice(&message[offset..offset + N]);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::rng;
+
+    /// Two peers that have never met.
+    struct Pair {
+        initiator: Identity,
+        responder: Identity,
+        preshared: PresharedKey,
+    }
+
+    impl Pair {
+        fn new(seed: u64) -> Self {
+            let mut rng = rng(seed);
+            let mut preshared = [0; 32];
+            rand_core::Rng::fill_bytes(&mut rng, &mut preshared);
+            Self {
+                initiator: Identity::new(PrivateKey::generate(&mut rng)),
+                responder: Identity::new(PrivateKey::generate(&mut rng)),
+                preshared: PresharedKey::from(preshared),
+            }
+        }
+
+        fn static_shared(&self) -> Key {
+            self.initiator.private.diffie_hellman(&self.responder.public).unwrap()
+        }
+
+        fn initiate(&self, unix: Duration) -> (Initiator, [u8; INITIATION_LEN]) {
+            let static_shared = self.static_shared();
+            let keys =
+                PeerKeys { public: &self.responder.public, preshared: &self.preshared, static_shared: &static_shared };
+            Initiator::initiate(&self.initiator, &keys, 7, Tai64N::from_unix(unix), &mut rng(99)).unwrap()
+        }
+
+        fn respond(
+            &self,
+            initiation: &[u8; INITIATION_LEN],
+        ) -> Result<([u8; RESPONSE_LEN], TransportKeys), NoiseError> {
+            let static_shared = self.static_shared();
+            let keys =
+                PeerKeys { public: &self.initiator.public, preshared: &self.preshared, static_shared: &static_shared };
+            let opened = Initiation::open(&self.responder, initiation)?;
+            assert_eq!(opened.public, self.initiator.public);
+            opened.authenticate(&static_shared)?.respond(&keys, 9, &mut rng(100))
+        }
+
+        /// The same peer, played by another implementation of Noise.
+        fn snow(&self, identity: &Identity) -> snow::Builder<'_> {
+            let (private, preshared) = (identity.private.as_bytes().to_vec(), self.preshared.as_bytes());
+            snow::Builder::new("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s".parse().unwrap())
+                .prologue(b"WireGuard v1 zx2c4 Jason@zx2c4.com")
+                .unwrap()
+                .local_private_key(Box::leak(private.into_boxed_slice()))
+                .unwrap()
+                .psk(2, preshared)
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn both_sides_agree() {
+        let pair = Pair::new(1);
+        let (initiator, initiation) = pair.initiate(Duration::from_secs(5));
+        let (response, responder_keys) = pair.respond(&initiation).unwrap();
+        let (remote_index, keys) = initiator.finish(&pair.initiator, &pair.preshared, &response).unwrap();
+        assert_eq!(remote_index, 9);
+        assert_eq!((keys.send, keys.receive), (responder_keys.receive, responder_keys.send));
+    }
+
+    #[test]
+    fn our_initiator_agrees_with_snow() {
+        let pair = Pair::new(2);
+        let mut snow = pair.snow(&pair.responder).build_responder().unwrap();
+        let (initiator, initiation) = pair.initiate(Duration::from_secs(1 << 20));
+        let mut timestamp = [0; 64];
+        let len = snow.read_message(&initiation[8..116], &mut timestamp).unwrap();
+        assert_eq!(timestamp[..len], [0x40, 0, 0, 0, 0, 0x10, 0, 10, 0, 0, 0, 0]);
+        assert_eq!(snow.get_remote_static(), Some(&pair.initiator.public.as_bytes()[..]));
+        let mut response = [0; RESPONSE_LEN];
+        assert_eq!(snow.write_message(&[], &mut response[12..60]).unwrap(), 48);
+        let (_, keys) = initiator.finish(&pair.initiator, &pair.preshared, &response).unwrap();
+        assert_eq!((*keys.send, *keys.receive), snow.dangerously_get_raw_split());
+    }
+
+    #[test]
+    fn our_responder_agrees_with_snow() {
+        let pair = Pair::new(3);
+        let builder = pair.snow(&pair.initiator).remote_public_key(pair.responder.public.as_bytes()).unwrap();
+        let mut snow = builder.build_initiator().unwrap();
+        let mut initiation = [0; INITIATION_LEN];
+        assert_eq!(snow.write_message(&[3; 12], &mut initiation[8..116]).unwrap(), 108);
+        let (response, keys) = pair.respond(&initiation).unwrap();
+        snow.read_message(&response[12..60], &mut []).unwrap();
+        assert_eq!((*keys.receive, *keys.send), snow.dangerously_get_raw_split());
+    }
+
+    #[test]
+    fn one_wrong_bit_is_noticed_and_spoils_nothing() {
+        let pair = Pair::new(4);
+        let (initiator, initiation) = pair.initiate(Duration::from_secs(5));
+        for byte in 8..116 {
+            let mut forged = initiation;
+            forged[byte] ^= 1;
+            // A public key's most significant bit does not count (RFC 7748, section 5), but it is in the transcript.
+            assert!(pair.respond(&forged).is_err(), "{byte}");
+        }
+        let (response, _) = pair.respond(&initiation).unwrap();
+        for byte in 12..60 {
+            let mut forged = response;
+            forged[byte] ^= 0x80;
+            assert!(initiator.finish(&pair.initiator, &pair.preshared, &forged).is_err(), "{byte}");
+        }
+        assert!(initiator.finish(&pair.initiator, &PresharedKey::default(), &response).is_err());
+        assert!(initiator.finish(&pair.initiator, &pair.preshared, &response).is_ok());
+    }
+
+    #[test]
+    fn low_order_ephemerals_are_refused() {
+        let pair = Pair::new(5);
+        let (initiator, mut initiation) = pair.initiate(Duration::from_secs(5));
+        let (mut response, _) = pair.respond(&initiation).unwrap();
+        initiation[8..40].fill(0);
+        response[12..44].fill(0);
+        assert!(Initiation::open(&pair.responder, &initiation).is_err());
+        assert!(initiator.finish(&pair.initiator, &pair.preshared, &response).is_err());
+    }
+
+    #[test]
+    fn timestamps_are_ordered_and_coarse() {
+        let at = |secs, nanos| Tai64N::from_unix(Duration::new(secs, nanos));
+        assert_eq!(at(5, 0), at(5, (1 << 24) - 1));
+        assert!(at(5, 1 << 24) > at(5, 0));
+        assert!(at(6, 0) > at(5, 999_999_999));
+        assert!(at(1 << 40, 0) > at(1 << 39, 0));
+    }
+}

@@ -238,14 +238,15 @@ mod tests {
 
     /// RFC 7748, section 6.1.
     #[test]
-    fn public_key_and_shared_secret_of_the_rfc() {
-        let alice = PrivateKey::from_hex("77076d0a7318a57d3c16c17251b26645c6c2f6a1a8dcd6c6f1a1a4b1e1b2c2aa")
-            .map(|key| key.public_key());
-        assert!(alice.is_ok());
-        let alice =
-            PrivateKey::from_hex("77076d0a7318a57d3c16c17251b26645df4c4c6f9d8b5d7e2c0a2c9e2d9e2c2a".trim()).unwrap();
-        let bob = PrivateKey::generate(&mut crate::testing::rng(1));
-        assert_eq!(alice.diffie_hellman(&bob.public_key()), bob.diffie_hellman(&alice.public_key()));
+    fn diffie_hellman_of_the_rfc() {
+        let key = |hex: &str| PrivateKey::from_hex(hex).unwrap();
+        let alice = key("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let bob = key("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+        assert_eq!(*bob.public_key().to_hex(), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+        assert_eq!(*alice.public_key().to_hex(), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        let shared = alice.diffie_hellman(&bob.public_key()).unwrap();
+        assert_eq!(*encode_hex(&shared), "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+        assert_eq!(bob.diffie_hellman(&alice.public_key()), Some(shared));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use zeroize::Zeroizing;
@@ -173,10 +172,6 @@ impl Session {
     /// Nothing more is sent on this session; what is under way to us is still received.
     pub(crate) fn stop_sending(&self) {
         self.send_counter.0.store(REJECT_AFTER_MESSAGES, Ordering::Relaxed);
-    }
-
-    pub(crate) fn age(&self, now: Instant) -> Duration {
-        now.since(self.born)
     }
 }
 

@@ -206,3 +206,108 @@ impl Timers {
                     || used_after(view.activity.received, timings.rekey_after_receiving()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::TransportKeys;
+
+    fn at(seconds: f64) -> Instant {
+        Instant::from(Duration::from_secs_f64(seconds))
+    }
+
+    fn view(now: f64, activity: Activity) -> View<'static> {
+        View { now: at(now), activity, current: None, live: false, persistent_keepalive: None, jitter: Duration::ZERO }
+    }
+
+    /// Looks whenever the timers ask for it, from `from` to `until` seconds; what was due, and when.
+    fn run(timers: &mut Timers, from: f64, until: f64, activity: Activity) -> Vec<(f64, Due)> {
+        let (mut now, mut seen) = (from, Vec::new());
+        while now <= until {
+            let due = timers.decide(&view(now, activity), &Timings::default());
+            let next = due.next.map_or(f64::INFINITY, |next| next.as_nanos() as f64 / 1e9);
+            if (Due { next: None, ..due }) != Due::default() {
+                seen.push((now, due));
+            }
+            assert!(next > now);
+            now = next;
+        }
+        seen
+    }
+
+    #[test]
+    fn data_that_is_not_answered_for_ten_seconds_is_answered_with_a_keepalive() {
+        let activity = Activity { received: Some(at(100.0)), received_data: Some(at(100.0)), ..Activity::default() };
+        let seen = run(&mut Timers::default(), 100.1, 200.0, activity);
+        assert_eq!(seen.len(), 1);
+        assert!(seen[0].0 == 110.0 && seen[0].1.keepalive && !seen[0].1.no_answer);
+        let answered = Activity { sent: Some(at(100.0)), ..activity };
+        assert!(run(&mut Timers::default(), 100.1, 200.0, answered).is_empty());
+        let keepalive = Activity { received_data: None, ..activity };
+        assert!(run(&mut Timers::default(), 100.1, 200.0, keepalive).is_empty(), "a keepalive needs no answer");
+    }
+
+    #[test]
+    fn data_that_stays_without_any_answer_for_fifteen_seconds_begins_a_handshake() {
+        let activity = Activity { sent: Some(at(100.0)), sent_data: Some(at(100.0)), ..Activity::default() };
+        let seen = run(&mut Timers::default(), 100.1, 200.0, activity);
+        assert_eq!(seen.len(), 1);
+        assert!(seen[0].0 == 115.0 && seen[0].1.no_answer && !seen[0].1.keepalive);
+        let answered = Activity { received: Some(at(100.0)), ..activity };
+        assert!(run(&mut Timers::default(), 100.1, 200.0, answered).is_empty());
+    }
+
+    #[test]
+    fn the_first_of_many_packets_without_an_answer_counts() {
+        let mut timers = Timers::default();
+        for tenth in 0..149 {
+            let now = 100.0 + f64::from(tenth) / 10.0;
+            let activity = Activity { sent: Some(at(now)), sent_data: Some(at(now)), ..Activity::default() };
+            assert!(!timers.decide(&view(now, activity), &Timings::default()).no_answer);
+        }
+        let activity = Activity { sent: Some(at(115.0)), sent_data: Some(at(115.0)), ..Activity::default() };
+        assert!(timers.decide(&view(115.0, activity), &Timings::default()).no_answer);
+    }
+
+    #[test]
+    fn a_persistent_keepalive_counts_from_the_last_packet() {
+        let activity = Activity { sent: Some(at(100.0)), received: Some(at(103.0)), ..Activity::default() };
+        let mut timers = Timers::default();
+        let mut view = view(104.0, activity);
+        view.persistent_keepalive = Some(Duration::from_secs(25));
+        assert_eq!(timers.decide(&view, &Timings::default()).next, Some(at(128.0)));
+        view.now = at(128.0);
+        let due = timers.decide(&view, &Timings::default());
+        assert!(due.keepalive && due.next == Some(at(153.0)));
+    }
+
+    #[test]
+    fn only_the_initiator_replaces_its_session_for_its_age() {
+        let session = |role| {
+            let keys = TransportKeys { send: Default::default(), receive: Default::default() };
+            Session::new((1, 2), role, keys, Timings::default(), at(100.0))
+        };
+        let rekey = |role, activity| {
+            let session = session(role);
+            let view = View { current: Some(&session), ..view(270.0, activity) };
+            Timers::default().decide(&view, &Timings::default()).rekey
+        };
+        let sent = |seconds| Activity { sent: Some(at(seconds)), ..Activity::default() };
+        let received = |seconds| Activity { received: Some(at(seconds)), ..Activity::default() };
+        assert!(!rekey(Role::Initiator, sent(219.9)));
+        assert!(rekey(Role::Initiator, sent(220.0)));
+        assert!(!rekey(Role::Initiator, received(264.9)));
+        assert!(rekey(Role::Initiator, received(265.0)));
+        assert!(!rekey(Role::Responder, sent(270.0)) && !rekey(Role::Responder, received(270.0)));
+    }
+
+    #[test]
+    fn keys_are_wiped_nine_minutes_after_the_last_session() {
+        let mut timers = Timers::default();
+        timers.session_derived(at(100.0), &Timings::default());
+        timers.gave_up(at(300.0), &Timings::default());
+        let seen = run(&mut timers, 300.0, 2000.0, Activity::default());
+        assert_eq!(seen.len(), 1);
+        assert!(seen[0].0 == 640.0 && seen[0].1.zero_keys);
+    }
+}
