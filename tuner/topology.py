@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -104,6 +105,16 @@ class Topology(_Value):
         """Node of the underlay's NIC; the lowest usable node where the NIC has none or none of its CPUs is usable."""
         node = self.nics[0].node if self.nics else None
         return node if node in self.nodes else self.nodes[0]
+
+    def check(self, cpu_sets: Mapping[str, str]) -> None:
+        """Raises ValueError when the CPU set of a stage names a CPU that does not exist here or must not be used."""
+        for stage, text in cpu_sets.items():
+            stray = set(parse_cpulist(text)) - set(self.usable_cpus)
+            if stray:
+                raise ValueError(
+                    f"CPU set {text!r} of stage {stage} names CPU {format_cpulist(stray)}, which is not usable;"
+                    f" usable are {format_cpulist(self.usable_cpus)}"
+                )
 
     def distance(self, from_node: int, to_node: int) -> int:
         """ACPI SLIT distance; 10 for the node itself, 20 for another node where the host reports none."""

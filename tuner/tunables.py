@@ -19,8 +19,6 @@ from tuner.candidate import (
     GatewayCpuSets,
     Mode,
     NumaPolicy,
-    format_cpulist,
-    parse_cpulist,
 )
 from tuner.placement import legal_placements
 from tuner.topology import Topology
@@ -169,14 +167,10 @@ def mtu_limit(underlay_mtu: int) -> int:
 def check_cpu_sets(sets: GatewayCpuSets, topologies: Mapping[Gateway, Topology]) -> None:
     """Raises ValueError when a set names a CPU that its gateway does not have, or that the lab must not use."""
     for gateway in GATEWAYS:
-        usable = set(topologies[gateway].usable_cpus)
-        for stage, text in getattr(sets, gateway).used().items():
-            stray = set(parse_cpulist(text)) - usable
-            if stray:
-                raise ValueError(
-                    f"CPU set {text!r} of stage {stage} at gateway {gateway} names CPU {format_cpulist(stray)}, which"
-                    f" is not usable there; usable are {format_cpulist(usable)}"
-                )
+        try:
+            topologies[gateway].check(getattr(sets, gateway).used())
+        except ValueError as error:
+            raise ValueError(f"gateway {gateway}: {error}") from None
 
 
 def _can_apply(tunable: Tunable, engine: Sequence[str], mode: Sequence[str]) -> bool:
