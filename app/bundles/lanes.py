@@ -122,18 +122,18 @@ def gateway_plan(source: BundleSource, name: Gateway) -> GatewayPlan:
     if source.winner.engine == "wirelane":
         engine: tuple[PlacedFile, ...] = (*_wirelane_files(name), sysctl)
         units: tuple[str, ...] = (WIRELANE_UNIT,)
-        programs: tuple[str, ...] = (WIRELANE, "wg", "ip")
+        programs: tuple[str, ...] = (WIRELANE, "wg", "ip", "bash")
     else:
         engine = (*_wireguard_go_files(name, lanes), routes, sysctl)
         units = tuple(WIREGUARD_GO_UNIT.replace("@", f"@{lane.interface}") for lane in lanes)
-        programs = ("/usr/bin/wireguard-go", "wg", "ip", "flock")
+        programs = ("/usr/bin/wireguard-go", "wg", "ip", "flock", "bash")
     return GatewayPlan(
         name=name,
         source=source,
         lanes=lanes,
         files={"engine": engine, "stock": (*stock, routes, sysctl)},
         units={"engine": units, "stock": tuple(f"wg-quick@{lane.interface}.service" for lane in lanes)},
-        programs={"engine": programs, "stock": ("wg-quick", "wg", "ip", "flock")},
+        programs={"engine": programs, "stock": ("wg-quick", "wg", "ip", "flock", "bash")},
     )
 
 
