@@ -13,6 +13,8 @@ pub mod inner;
 mod send_batch;
 mod span;
 mod split;
+#[cfg(test)]
+mod testing;
 mod virtio;
 
 pub use coalesce::{Coalescer, Group, TunOffload};

@@ -1,5 +1,8 @@
 //! From a super-packet of the TUN to packets at their final place in a [`SendBatch`].
 
+#[cfg(test)]
+mod tests;
+
 use crate::inner::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::{GsoType, SendBatch, VNET_HEADER_LEN, VirtioNetHeader, checksum};
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 // linux/if_link.h, linux/rtnetlink.h
 const IFLA_GSO_MAX_SIZE: u16 = 41;
+const RTNH_F_ONLINK: u8 = 4;
 const IFINFOMSG_LEN: usize = 16;
 
 /// An address and a prefix length in bits.
@@ -109,10 +110,12 @@ impl Netlink {
         self.acknowledged(libc::RTM_NEWLINK, 0, &ifinfomsg(index, 0, 0), |r| r.attribute_u32(IFLA_GSO_MAX_SIZE, bytes))
     }
 
-    /// Give an interface an address; one that it has already is no error.
+    /// Give an interface an address; one that it has already is no error. IPv6 addresses are usable at once: a tunnel
+    /// has no neighbours that could have the same one.
     pub fn add_address(&mut self, index: u32, prefix: Prefix) -> io::Result<()> {
         // struct ifaddrmsg: family, prefix length, flags, scope, interface index.
-        let mut fixed = [family(prefix.address), prefix.len, 0, 0, 0, 0, 0, 0];
+        let flags = if prefix.address.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
+        let mut fixed = [family(prefix.address), prefix.len, flags, 0, 0, 0, 0, 0];
         fixed[4..].copy_from_slice(&index.to_ne_bytes());
         let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
         let address = octets(prefix.address);
@@ -139,7 +142,7 @@ impl Netlink {
             let request = route_attributes(request, destination, source);
             match interfaces {
                 [only] => request.attribute_u32(libc::RTA_OIF, *only),
-                several => request.attribute(libc::RTA_MULTIPATH, &next_hops(several)),
+                several => request.attribute(libc::RTA_MULTIPATH, &next_hops(several, destination.address.is_ipv6())),
             }
         })
     }
@@ -170,14 +173,16 @@ impl Netlink {
         let mut buffer = [0; 16384];
         loop {
             let len = receive(&self.socket, &mut buffer, 0)?;
-            for answer in answers(&buffer[..len]).filter(|answer| answer.sequence == self.sequence) {
-                if i32::from(answer.kind) == libc::NLMSG_ERROR {
-                    let code = answer.body.first_chunk().map_or(-libc::EBADMSG, |b| i32::from_ne_bytes(*b));
-                    return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
-                }
-                each(answer);
-                return Ok(());
+            // What answers an earlier request that failed half-way is not ours.
+            let Some(answer) = answers(&buffer[..len]).find(|answer| answer.sequence == self.sequence) else {
+                continue;
+            };
+            if i32::from(answer.kind) == libc::NLMSG_ERROR {
+                let code = answer.body.first_chunk().map_or(-libc::EBADMSG, |b| i32::from_ne_bytes(*b));
+                return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
             }
+            each(answer);
+            return Ok(());
         }
     }
 }
@@ -218,13 +223,21 @@ fn route_attributes(request: Request, destination: Prefix, source: Option<IpAddr
     }
 }
 
-/// A struct rtnexthop each: length, flags, weight minus one, interface index.
-fn next_hops(interfaces: &[u32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(8 * interfaces.len());
+/// A struct rtnexthop each: length, flags, weight minus one, interface index. The kernel takes no IPv6 multipath route
+/// without gateways; on a TUN device, which has no neighbours, any link-local one means the device itself.
+fn next_hops(interfaces: &[u32], is_ipv6: bool) -> Vec<u8> {
+    const ANY_LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut bytes = Vec::new();
     for index in interfaces {
-        bytes.extend_from_slice(&8u16.to_ne_bytes());
-        bytes.extend_from_slice(&[0, 0]);
+        let (len, flags) = if is_ipv6 { (8 + 20u16, RTNH_F_ONLINK) } else { (8, 0) };
+        bytes.extend_from_slice(&len.to_ne_bytes());
+        bytes.extend_from_slice(&[flags, 0]);
         bytes.extend_from_slice(&index.to_ne_bytes());
+        if is_ipv6 {
+            bytes.extend_from_slice(&20u16.to_ne_bytes());
+            bytes.extend_from_slice(&libc::RTA_GATEWAY.to_ne_bytes());
+            bytes.extend_from_slice(&ANY_LINK_LOCAL);
+        }
     }
     bytes
 }

@@ -248,7 +248,7 @@ impl UdpSocket {
         from: &RawAddress,
         control: &Control,
     ) -> Received {
-        let control = control.read_received(message.msg_controllen as usize);
+        let control = control.read_received(message.msg_controllen);
         Received {
             span: Span::new(at, len),
             segment_len: control.segment_len.unwrap_or(len),
