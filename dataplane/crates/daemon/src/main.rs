@@ -1,2 +1,83 @@
 //! The `wirelane` program.
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod control;
+mod doctor;
+mod foreground;
+mod gateway;
+mod keys;
+mod listener;
+mod logger;
+mod metrics;
+mod network;
+mod privileges;
+mod termination;
+mod uapi;
+mod uapi_socket;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command, ControlArgs};
+use config::Gateway;
+
+fn main() -> ExitCode {
+    logger::start();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // When standard error is closed, the exit code has to do.
+            let _ = writeln!(std::io::stderr(), "wirelane: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), String> {
+    match cli.command {
+        Some(Command::Run { config, machine }) => {
+            privileges::forbid_core_dumps()?;
+            let gateway = Gateway::read(&config)?;
+            gateway::run(&gateway, &gateway.tuning(&machine.tuning()))
+        }
+        Some(Command::Stats(args)) => show(&args, "stats"),
+        Some(Command::Placement(args)) => show(&args, "placement"),
+        Some(Command::Check { config }) => {
+            let gateway = Gateway::read(&config)?;
+            gateway::check_key_files(&gateway)?;
+            print(&format!("{}: {} lanes, {} mode: valid\n", config.display(), gateway.lanes.len(), gateway.mode))
+        }
+        Some(Command::Doctor { json }) => print(&doctor::report(json)?),
+        None => match cli.interface {
+            Some(interface) => {
+                let tuning = cli.tuning.tuning()?;
+                privileges::forbid_core_dumps()?;
+                if cli.foreground {
+                    foreground::run(&interface, &tuning)
+                } else {
+                    foreground::run_in_background(std::env::args_os().skip(1))
+                }
+            }
+            None => {
+                Cli::command().print_help().map_err(|error| format!("cannot write: {error}"))?;
+                Err("an interface name or a command is needed".to_owned())
+            }
+        },
+    }
+}
+
+fn show(args: &ControlArgs, subject: &str) -> Result<(), String> {
+    let reply = control::ask(&args.control, subject)?;
+    if let Some(error) = reply.get("error") {
+        return Err(error.to_string());
+    }
+    print(&if args.json { format!("{reply}\n") } else { control::for_people(&reply) })
+}
+
+fn print(text: &str) -> Result<(), String> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+}

@@ -1,2 +1,32 @@
-//! Lanes, inline and pipelined modes, packet workers, queues, drop counters.
+//! Lanes: the threads, queues and counters that carry packets between a TUN and the network.
+//!
+//! | you look for | it is in |
+//! |---|---|
+//! | a device from start to end | `lane.rs` |
+//! | the send path | `collect.rs` (from the TUN) → `outbound.rs` (prepare, seal, send) |
+//! | the receive path | `collect.rs` (from the sockets) → `inbound.rs` (sort, open, deliver) |
+//! | who runs the steps | `inline.rs`: one thread a direction · `pipelined.rs`: reader, workers, writer |
+//! | handshakes, timers, staged packets | `control.rs` |
+//! | counters and drop reasons | `counters.rs` |
 #![forbid(unsafe_code)]
+
+mod collect;
+mod control;
+mod counters;
+mod inbound;
+mod inline;
+mod lane;
+mod outbound;
+mod pipelined;
+mod shared;
+mod stats;
+mod threads;
+mod tuning;
+
+pub use counters::{DropReason, EngineReason};
+pub use lane::{ChangeError, Lane, StartError};
+pub use stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats};
+pub use tuning::{
+    MAX_BATCH_PACKETS, MAX_CRYPTO_WORKERS, Mode, Offloads, SOCKET_BUFFER_BYTES, Stage, StageCpuSets, Tuning,
+};
+pub use wirelane_crypto::{Backend, BackendChoice, available as available_backends};

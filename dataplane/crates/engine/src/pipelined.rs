@@ -1,0 +1,236 @@
+//! Pipelined mode, the architecture of stock WireGuard: reader, parallel crypto workers, strictly in-order writer, for
+//! each direction.
+//!
+//! The unit that is handed off is a whole batch in its buffer; buffers come back to the reader over a free ring, so
+//! that nothing is allocated on the way and the reader is held back when the writer is slow. Batch number n goes to
+//! worker n mod N over that worker's own ring, and the writer takes from the workers in the same turn: packets leave in
+//! the order in which they came without a sequence number or a lock. The rings are bounded; whoever finds one empty or
+//! full spins for a moment, then parks (std's bounded channel).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use wirelane_crypto::Aead;
+
+use crate::collect::{SocketCollector, Step, TunCollector};
+use crate::counters::{EngineReason, ThreadCounters};
+use crate::inbound::{Delivery, InboundBatch};
+use crate::outbound::OutboundBatch;
+use crate::shared::Shared;
+
+/// Batches under way for each worker: one that it works on, and some before and behind it.
+pub const BATCHES_PER_WORKER: usize = 4;
+
+/// The rings of one direction, to be taken apart by its threads.
+pub struct Pipeline<B> {
+    pub reader: ReaderEnd<B>,
+    pub workers: Vec<WorkerEnd<B>>,
+    pub writer: WriterEnd<B>,
+}
+
+/// Where the reader gets empty batches and puts full ones.
+pub struct ReaderEnd<B> {
+    free: Receiver<B>,
+    to_workers: Vec<SyncSender<B>>,
+    turn: usize,
+}
+
+/// What lies on both sides of a worker.
+pub struct WorkerEnd<B> {
+    from_reader: Receiver<B>,
+    to_writer: SyncSender<B>,
+}
+
+/// Where the writer gets finished batches and puts empty ones.
+pub struct WriterEnd<B> {
+    from_workers: Vec<Receiver<B>>,
+    free: SyncSender<B>,
+}
+
+impl<B> Pipeline<B> {
+    /// Rings for `workers` workers, with every batch in the free ring.
+    pub fn new(workers: usize, mut make: impl FnMut() -> io::Result<B>) -> io::Result<Self> {
+        let batches = workers * BATCHES_PER_WORKER + 1;
+        let (free_in, free_out) = sync_channel(batches);
+        for _ in 0..batches {
+            if free_in.try_send(make()?).is_err() {
+                return Err(io::Error::other("the free ring is smaller than the number of batches"));
+            }
+        }
+        let (mut to_workers, mut ends, mut from_workers) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (to_worker, from_reader) = sync_channel(BATCHES_PER_WORKER);
+            let (to_writer, from_worker) = sync_channel(BATCHES_PER_WORKER);
+            to_workers.push(to_worker);
+            from_workers.push(from_worker);
+            ends.push(WorkerEnd { from_reader, to_writer });
+        }
+        Ok(Self {
+            reader: ReaderEnd { free: free_out, to_workers, turn: 0 },
+            workers: ends,
+            writer: WriterEnd { from_workers, free: free_in },
+        })
+    }
+}
+
+impl<B> ReaderEnd<B> {
+    /// An empty batch, as soon as there is one; none when the writer has ended.
+    fn empty_batch(&self) -> Option<B> {
+        self.free.recv().ok()
+    }
+
+    /// Hands a batch to the worker whose turn it is. The batch comes back if that has ended.
+    fn hand_on(&mut self, batch: B) -> Result<(), B> {
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.to_workers.len();
+        self.to_workers[turn].send(batch).map_err(|refused| refused.0)
+    }
+}
+
+impl<B> WorkerEnd<B> {
+    /// Calls `work` for every batch until the reader ends.
+    pub fn run(self, mut work: impl FnMut(&mut B)) {
+        while let Ok(mut batch) = self.from_reader.recv() {
+            work(&mut batch);
+            if self.to_writer.send(batch).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl<B> WriterEnd<B> {
+    /// Calls `write` for every batch in the order of the reader, until the workers end; `write` leaves it empty.
+    pub fn run(self, mut write: impl FnMut(&mut B)) {
+        for from_worker in self.from_workers.iter().cycle() {
+            let Ok(mut batch) = from_worker.recv() else { return };
+            write(&mut batch);
+            // The reader has ended: the batches that are still under way are written all the same.
+            let _ = self.free.send(batch);
+        }
+    }
+}
+
+/// Reads the TUN, until the lane ends.
+pub fn read_tun(
+    shared: &Shared,
+    mut collector: TunCollector,
+    mut end: ReaderEnd<OutboundBatch>,
+    counters: &ThreadCounters,
+) {
+    let Some(mut batch) = end.empty_batch() else { return };
+    let mut hand_on = |batch: &mut OutboundBatch| {
+        if batch.packets.is_empty() {
+            return !shared.is_stopping();
+        }
+        // Counters are reserved here, where the order of packets is known.
+        if !batch.prepare(shared, shared.now(), counters) {
+            batch.clear();
+            return !shared.is_stopping();
+        }
+        let Some(empty) = end.empty_batch() else { return false };
+        match end.hand_on(std::mem::replace(batch, empty)) {
+            Ok(()) => !shared.is_stopping(),
+            Err(refused) => {
+                counters.drop_packets(EngineReason::Stopping, refused.packets.segments().len());
+                false
+            }
+        }
+    };
+    loop {
+        match collector.take_one(shared, counters, &mut batch, &mut hand_on) {
+            Step::More => {}
+            Step::Empty => {
+                if !hand_on(&mut batch) || collector.wait(shared) == Step::End {
+                    return;
+                }
+            }
+            Step::End => return,
+        }
+    }
+}
+
+/// Seals batches, until the reader ends.
+pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: Aead) {
+    end.run(|batch| batch.seal(&mut aead));
+}
+
+/// Sends batches in order, until the workers end.
+pub fn send(shared: &Shared, end: WriterEnd<OutboundBatch>, stop: &wirelane_io::Waker, counters: &ThreadCounters) {
+    end.run(|batch| {
+        batch.send(shared, stop, shared.now(), counters);
+        batch.clear();
+    });
+}
+
+/// Receives from the sockets, until the lane ends.
+pub fn read_sockets(
+    shared: &Arc<Shared>,
+    mut collector: SocketCollector,
+    mut end: ReaderEnd<InboundBatch>,
+    counters: &ThreadCounters,
+) {
+    let Some(mut batch) = end.empty_batch() else { return };
+    loop {
+        let step = collector.take(&mut batch, shared);
+        if !batch.is_empty() {
+            batch.sort(shared, shared.now(), counters);
+            let Some(empty) = end.empty_batch() else { return };
+            if let Err(refused) = end.hand_on(std::mem::replace(&mut batch, empty)) {
+                counters.drop_packets(EngineReason::Stopping, refused.datagrams());
+                return;
+            }
+        }
+        if shared.is_stopping() || (step == Step::Empty && collector.wait(shared) == Step::End) {
+            return;
+        }
+    }
+}
+
+/// Opens batches, until the reader ends.
+pub fn open(end: WorkerEnd<InboundBatch>, mut aead: Aead) {
+    end.run(|batch| batch.open(&mut aead));
+}
+
+/// Delivers batches to the TUN in order, until the workers end.
+pub fn deliver(shared: &Shared, end: WriterEnd<InboundBatch>, counters: &ThreadCounters) {
+    let mut delivery = Delivery::new(shared);
+    end.run(|batch| {
+        delivery.deliver(batch, shared, shared.now(), counters);
+        batch.clear();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_leave_in_the_order_in_which_they_came() {
+        let Pipeline { mut reader, workers, writer } = Pipeline::<u64>::new(3, || Ok(0)).unwrap();
+        let written = std::thread::scope(|scope| {
+            for (index, worker) in workers.into_iter().enumerate() {
+                scope.spawn(move || {
+                    worker.run(|batch| {
+                        // Workers of different speed.
+                        std::thread::sleep(std::time::Duration::from_micros(50 * (2 - index as u64)));
+                        *batch *= 2;
+                    });
+                });
+            }
+            let writing = scope.spawn(move || {
+                let mut written = Vec::new();
+                writer.run(|batch| written.push(*batch));
+                written
+            });
+            for number in 0..500 {
+                assert!(reader.empty_batch().is_some());
+                assert_eq!(reader.hand_on(number), Ok(()));
+            }
+            drop(reader);
+            writing.join().unwrap()
+        });
+        assert_eq!(written, (0..500).map(|number| number * 2).collect::<Vec<_>>());
+    }
+}

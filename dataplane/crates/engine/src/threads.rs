@@ -1,0 +1,119 @@
+//! Threads of a lane: named, placed, counted, and joined at the end.
+
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use wirelane_io as wio;
+
+use crate::counters::ThreadCounters;
+use crate::stats::ThreadPlacement;
+use crate::tuning::{Stage, Tuning, cpu_of_thread};
+
+/// Stack of a packet thread. Buffers are on the heap; the deepest path is the handshake's, with some 20 KiB.
+const STACK_BYTES: usize = 256 << 10;
+
+/// One thread of a lane.
+#[derive(Debug)]
+pub struct LaneThread {
+    pub name: String,
+    pub stage: Stage,
+    pub counters: Arc<ThreadCounters>,
+    /// The kernel's id; 0 until the thread runs.
+    tid: Arc<AtomicI32>,
+    handle: JoinHandle<()>,
+}
+
+/// What a thread is started with.
+pub struct ThreadPlan {
+    /// As the kernel shows it; at most 15 bytes are kept.
+    pub name: String,
+    pub stage: Stage,
+    /// Which thread of its stage, over all lanes of the process.
+    pub number: usize,
+}
+
+impl LaneThread {
+    /// Starts a thread on the CPU that the tuning says, and runs `body` there.
+    ///
+    /// The thread places itself before `body` allocates its buffers, so that "local" memory is on its node.
+    pub fn spawn(
+        plan: ThreadPlan,
+        tuning: &Tuning,
+        body: impl FnOnce(&ThreadCounters) + Send + 'static,
+    ) -> io::Result<Self> {
+        let counters = Arc::new(ThreadCounters::default());
+        let tid = Arc::new(AtomicI32::new(0));
+        let cpu = tuning.cpu_sets.of(plan.stage).and_then(|set| cpu_of_thread(set, plan.number));
+        let numa_policy = tuning.numa_policy;
+        let (own_counters, own_tid, name) = (Arc::clone(&counters), Arc::clone(&tid), plan.name.clone());
+        let (placed, placement) = std::sync::mpsc::sync_channel(1);
+        let handle = std::thread::Builder::new().name(plan.name.clone()).stack_size(STACK_BYTES).spawn(move || {
+            own_tid.store(wio::current_thread_id(), Ordering::Relaxed);
+            let result = place(&name, cpu, numa_policy);
+            let is_placed = result.is_ok();
+            // The spawner waits for it below.
+            let _ = placed.send(result);
+            if is_placed {
+                body(&own_counters);
+            }
+        })?;
+        match placement.recv() {
+            Ok(Ok(())) => Ok(Self { name: plan.name, stage: plan.stage, counters, tid, handle }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the thread ended at once")),
+        }
+    }
+
+    /// The kernel's id.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// User and system CPU time so far.
+    pub fn cpu_s(&self) -> f64 {
+        // A thread that has ended has no clock any more.
+        wio::thread_cpu_time(self.tid()).map_or(0.0, |time| time.as_secs_f64())
+    }
+
+    /// Where the kernel says that it may run.
+    pub fn placement(&self) -> ThreadPlacement {
+        let cpu_set = wio::thread_affinity(self.tid()).map_or_else(|_| String::new(), |set| set.to_string());
+        ThreadPlacement { name: self.name.clone(), tid: self.tid(), stage: self.stage.name(), cpu_set }
+    }
+}
+
+fn place(name: &str, cpu: Option<u32>, numa_policy: wio::NumaPolicy) -> io::Result<()> {
+    wio::set_thread_name(name)?;
+    let Some(cpu) = cpu else { return Ok(()) };
+    wio::set_thread_affinity(0, &wio::CpuSet::new([cpu]))
+        .map_err(|error| io::Error::new(error.kind(), format!("CPU {cpu} cannot be used by thread {name}: {error}")))?;
+    wio::set_thread_policy(numa_policy, cpu)
+}
+
+/// The threads of one lane.
+#[derive(Debug, Default)]
+pub struct LaneThreads(Mutex<Vec<LaneThread>>);
+
+impl LaneThreads {
+    /// Adds a running thread.
+    pub fn add(&self, thread: LaneThread) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+
+    /// Calls `look` with all of them.
+    pub fn with<T>(&self, look: impl FnOnce(&[LaneThread]) -> T) -> T {
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for the end of all; they have been told to stop.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.handle.join().is_err() {
+                log::error!("thread {} panicked", thread.name);
+            }
+        }
+    }
+}
