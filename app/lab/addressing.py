@@ -1,4 +1,4 @@
-"""Names and addresses of a testbed: pure, so that teardown works from the testbed's name alone (see ARCHITECTURE.md)."""
+"""Names and addresses of a testbed, from its name alone (the table is in ARCHITECTURE.md). Pure."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class _Value(BaseModel):
 
 
 class ProvisionedGateway(_Value):
-    """What one gateway said of itself when it was provisioned. Facts are untrusted input: sizes and types are checked."""
+    """What one gateway said of itself when it was provisioned. Untrusted input: sizes and types are checked."""
 
     fingerprint: dict[str, Any] = Field(description="CPU model, topology, kernel, tool versions, …; JSON values only")
     fingerprint_hash: str
@@ -71,11 +71,11 @@ class LabError(Exception):
         self.message, self.hint, self.detail = message, hint, detail
 
 
-class CandidateFailed(LabError):
+class CandidateFailed(LabError):  # noqa: N818 - the name says what happened
     """The candidate itself cannot run here, or its data plane died under load: the trial counts as infeasible."""
 
 
-class LabCancelled(LabError):
+class LabCancelled(LabError):  # noqa: N818 - the name says what happened
     """`should_cancel` said so; everything the call had started is gone."""
 
 

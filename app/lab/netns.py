@@ -6,15 +6,12 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
-from app.lab.agent_messages import FarMeasurement, Facts, Measurement, Preparation, ReadBack, checked
+from app.lab.agent_messages import Facts, FarMeasurement, Measurement, Preparation, ReadBack, checked
 from app.lab.driver import (
-    CandidateFailed,
-    LabCancelled,
     LabError,
     OnPhase,
     Phase,
@@ -24,6 +21,7 @@ from app.lab.driver import (
     ShouldCancel,
     TrialResult,
 )
+from app.lab.engine_programs import EnginePrograms
 from app.lab.errors import failure_of
 from app.lab.fingerprint import fingerprint_hash
 from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
@@ -51,31 +49,6 @@ PHASES: dict[str, tuple[Phase, str]] = {
     "Read back and compare": ("verify", "reading back what is set"),
     "Run the workloads": ("measure", "measuring"),
 }
-
-
-@dataclass(frozen=True)
-class EnginePrograms:
-    """Where each engine's program is looked for, in this order: names on the PATH, or paths."""
-
-    wirelane: tuple[str, ...] = field(
-        default_factory=lambda: tuple(
-            filter(
-                None,
-                (
-                    os.environ.get("WIRETUNE_WIRELANE"),
-                    str(PLAYBOOKS.parent / "dataplane/target/release/wirelane"),
-                    "wirelane",
-                ),
-            )
-        )
-    )
-    wireguard_go: tuple[str, ...] = field(
-        default_factory=lambda: tuple(filter(None, (os.environ.get("WIRETUNE_WIREGUARD_GO"), "wireguard-go", "wireguard")))
-    )
-
-    def of(self, engine: str) -> tuple[str, ...]:
-        """The programs to try for an engine of a candidate."""
-        return self.wirelane if engine == "wirelane" else self.wireguard_go
 
 
 class NetnsTestbed:
@@ -220,9 +193,7 @@ class NetnsTestbed:
         machine = {"machine": {"ansible_connection": "local", "netns_testbed": testbed}}
         return {"all": {"vars": agent, "hosts": machine, "children": {"gateways": {"hosts": hosts}}}}
 
-    def _trial_variables(
-        self, candidate: Candidate, workloads: Sequence[Workload]
-    ) -> dict[Gateway, dict[str, Any]]:
+    def _trial_variables(self, candidate: Candidate, workloads: Sequence[Workload]) -> dict[Gateway, dict[str, Any]]:
         assert self._public_keys is not None  # noqa: S101 - provision has set it
         token = secrets.token_hex(16)
         variables: dict[Gateway, dict[str, Any]] = {}
@@ -295,7 +266,9 @@ class NetnsTestbed:
         )
 
     def _missing_namespaces(self) -> list[str]:
-        return [gateway.namespace for gateway in self._gateways.values() if not (NAMESPACES / gateway.namespace).exists()]
+        return [
+            gateway.namespace for gateway in self._gateways.values() if not (NAMESPACES / gateway.namespace).exists()
+        ]
 
 
 def _returned(result: PlaybookResult, task: str, host: str) -> object:
@@ -310,6 +283,3 @@ def _slowest(result: PlaybookResult, task: str) -> float:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise LabError("network namespaces need root", hint="run it with sudo")
-
-
-__all__ = ["CandidateFailed", "EnginePrograms", "LabCancelled", "NetnsTestbed"]

@@ -1,4 +1,4 @@
-"""The child process that runs one playbook with ansible-runner: a job as JSON on standard input, events on standard output.
+"""The child process that runs one playbook with ansible-runner: a job on standard input, events on standard output.
 
 Started by playbook_runner only. It imports nothing of ours, which keeps its start short.
 """
@@ -13,12 +13,12 @@ import sys
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
-EVENTS = {"playbook_on_task_start", "runner_on_ok", "runner_on_failed", "runner_on_unreachable"}
+EVENTS = {"playbook_on_task_start", "playbook_on_stats", "runner_on_ok", "runner_on_failed", "runner_on_unreachable"}
 FIELDS = ("task", "task_action", "host", "start", "end", "res", "ignore_errors")
 
 
 def main() -> int:
-    """Run the job; the exit code is Ansible's. The kernel kills us as soon as our parent dies, however it dies."""
+    """Run the job; returns Ansible's exit code. The kernel kills us as soon as our parent dies, however it dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     job = json.load(sys.stdin)
     if os.getppid() != job["parent_pid"]:

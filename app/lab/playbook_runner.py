@@ -60,7 +60,6 @@ class TaskResult(BaseModel):
 class PlaybookResult:
     """A finished run: every task on every host, in the order in which they ended."""
 
-    exit_code: int
     tasks: tuple[TaskResult, ...]
     output: str
 
@@ -97,14 +96,12 @@ def run_playbook(
             collected = _Collected(on_task)
             _feed(child, job)
             _collect(child, collected, playbook, timeout_s, should_cancel)
-            exit_code = child.wait(timeout=10)
+            exit_code = None if collected.finished else child.wait(timeout=10)
             log.seek(max(0, log.tell() - 4000))
             output = "\n".join([*collected.output[-OUTPUT_LINES:], log.read().decode(errors="replace").strip()]).strip()
-    if exit_code != 0 and not any(task.event != "runner_on_ok" for task in collected.tasks):
-        raise LabError(
-            f"Ansible could not run {playbook} (exit code {exit_code})", hint="see the detail", detail=output
-        )
-    return PlaybookResult(exit_code, tuple(collected.tasks), output)
+    if not collected.finished:
+        raise LabError(f"Ansible ended in the middle of {playbook} (exit code {exit_code})", detail=output)
+    return PlaybookResult(tuple(collected.tasks), output)
 
 
 class _Collected:
@@ -113,6 +110,8 @@ class _Collected:
     def __init__(self, on_task: OnTask) -> None:
         self.tasks: list[TaskResult] = []
         self.output: list[str] = []
+        self.finished = False
+        """All tasks are done: what Ansible does after its statistics is its own tidying up, half a second of it."""
         self._on_task = on_task
         self._buffer = bytearray()
         self._total_bytes = 0
@@ -126,7 +125,7 @@ class _Collected:
         if len(rest) > MAX_LINE_BYTES or self._total_bytes > MAX_TOTAL_BYTES:
             raise LabError("a gateway returned an implausible amount of data")
         for line in lines:
-            self._event(line)
+            self._event(bytes(line))
 
     def _event(self, line: bytes) -> None:
         try:
@@ -134,6 +133,8 @@ class _Collected:
             match event["event"]:
                 case "playbook_on_task_start":
                     self._on_task(str(event.get("task", ""))[:200])
+                case "playbook_on_stats":
+                    self.finished = True
                 case "output":
                     self.output.append(str(event["text"]))
                 case _:
@@ -196,12 +197,12 @@ def _collect(
     timeout_s: float,
     should_cancel: ShouldCancel,
 ) -> None:
-    """Read events until the child closes its end."""
+    """Read events until all tasks are done, or the child closes its end."""
     assert child.stdout is not None  # noqa: S101 - a pipe was asked for
     deadline = time.monotonic() + timeout_s
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
-        while True:
+        while not collected.finished:
             if should_cancel():
                 raise LabCancelled(f"{playbook} was cancelled")
             if time.monotonic() > deadline:

@@ -14,21 +14,20 @@ from tuner.samples import GatewayUsage, Sample, Workload
 
 TCP_AND_IPV4_BYTES = 52
 """IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
+FORWARD, REVERSE = (("a", "b"),), (("b", "a"),)
 LOSS_DISAGREEMENT = 0.02
 """Interface counters and iperf3 see slightly different moments; a larger gap is iperf3's fault (before 3.21)."""
 
 
 def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarWorkload) -> Sample:
-    """The sample of one workload. Raises LabError for results that cannot be read, CandidateFailed if nothing arrived."""
+    """The sample of one workload. Raises LabError for unreadable results, CandidateFailed if nothing arrived."""
     try:
-        duration_s = a.closed.monotonic_s - a.opened.monotonic_s
-        if duration_s <= 0:
-            raise ValueError("the window has no length")
+        window_s = {"a": _window_s(a), "b": _window_s(b)}
         counters = {"a": _interfaces(a), "b": _interfaces(b)}
         usage = {"a": gateway_usage(a.opened, a.closed), "b": gateway_usage(b.opened, b.closed)}
         shares = lane_shares(candidate.lanes, workload, counters)
         if workload.tool == "pktgen":
-            traffic = _generated(workload, candidate.mtu, counters, duration_s)
+            traffic = _generated(workload, candidate.mtu, counters, window_s)
         else:
             traffic = _iperf3(workload, candidate, [parse_client(text) for text in a.outputs], counters)
     except (ValueError, KeyError, OverflowError) as error:
@@ -76,14 +75,10 @@ def gateway_usage(opened: Moment, closed: Moment) -> GatewayUsage:
     )
 
 
-def lane_shares(
-    lanes: int, workload: Workload, counters: dict[str, dict[str, InterfaceCounters]]
-) -> tuple[float, ...]:
+def lane_shares(lanes: int, workload: Workload, counters: dict[str, dict[str, InterfaceCounters]]) -> tuple[float, ...]:
     """Each lane's share of the inner bytes that its receiving end counted, in the direction of the data."""
     receivers = {"forward": "b", "reverse": "a", "both": "ab"}[workload.direction]
-    received = [
-        sum(counters[gateway][f"wl{lane}"].received_bytes for gateway in receivers) for lane in range(lanes)
-    ]
+    received = [sum(counters[gateway][f"wl{lane}"].received_bytes for gateway in receivers) for lane in range(lanes)]
     total = sum(received)
     return tuple(amount / total if total else 1 / lanes for amount in received)
 
@@ -106,20 +101,22 @@ class _Traffic:
 
 
 def _generated(
-    workload: Workload, mtu: int, counters: dict[str, dict[str, InterfaceCounters]], duration_s: float
+    workload: Workload, mtu: int, counters: dict[str, dict[str, InterfaceCounters]], window_s: dict[str, float]
 ) -> _Traffic:
-    """Packets that left the far gateway's `inside` for `gen`, against those that entered the near one's."""
+    """Packets that arrived at the far gateway's `gen`, against those that entered the near one's `inside`.
+
+    Rates, since the two windows open and close a moment apart.
+    """
     near, far = ("a", "b") if workload.direction == "forward" else ("b", "a")
-    offered = counters[near]["inside"].received_packets
-    arrived = counters[far]["gen"].received_packets
+    offered = counters[near]["inside"].received_packets / window_s[near]
+    packets_per_s = counters[far]["gen"].received_packets / window_s[far]
     if offered <= 0:
         raise ValueError("the generator offered no packet during the window")
-    packets_per_s = arrived / duration_s
     return _Traffic(
-        duration_s=duration_s,
+        duration_s=window_s[far],
         gbps=packets_per_s * (workload.packet_bytes or mtu) * 8 / 1e9,
         packets_per_s=packets_per_s,
-        loss_ratio=min(1.0, max(0.0, 1 - arrived / offered)),
+        loss_ratio=min(1.0, max(0.0, 1 - packets_per_s / offered)),
         retransmits=None,
     )
 
@@ -168,10 +165,17 @@ def counted_loss_ratio(workload: Workload, lanes: int, counters: dict[str, dict[
     taken for loss in this way stays below the header's share of a packet.
     """
     sent = arrived = 0
-    for near, far in {"forward": ("ab",), "reverse": ("ba",), "both": ("ab", "ba")}[workload.direction]:
+    for near, far in {"forward": FORWARD, "reverse": REVERSE, "both": FORWARD + REVERSE}[workload.direction]:
         sent += sum(counters[near][f"wl{lane}"].sent_bytes for lane in range(lanes))
         arrived += sum(counters[far][f"wl{lane}"].received_bytes for lane in range(lanes))
     return min(1.0, max(0.0, 1 - arrived / sent)) if sent else 0.0
+
+
+def _window_s(workload: FarWorkload) -> float:
+    length_s = workload.closed.monotonic_s - workload.opened.monotonic_s
+    if length_s <= 0:
+        raise ValueError("the window has no length")
+    return length_s
 
 
 def _interfaces(workload: FarWorkload) -> dict[str, InterfaceCounters]:

@@ -46,7 +46,9 @@ def run(argv: Sequence[str], *, stdin: str | None = None, timeout_s: float = 10.
     result = attempt(argv, stdin=stdin, timeout_s=timeout_s)
     if result.returncode != 0:
         detail = (result.stderr or result.stdout).strip()
-        raise AgentError(f"{' '.join(argv[:6])} failed with exit code {result.returncode}: {detail[:300]}", detail=detail)
+        raise AgentError(
+            f"{' '.join(argv[:6])} failed with exit code {result.returncode}: {detail[:300]}", detail=detail
+        )
     return result.stdout
 
 
@@ -79,7 +81,7 @@ def run_json(argv: Sequence[str], *, timeout_s: float = 10.0) -> Any:
 
 
 def spawn(argv: Sequence[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """Start a program that ends with the caller; its output goes to pipes. Raises AgentError when it is not installed."""
+    """Start a program that ends with the caller, its output in pipes. Raises AgentError when it is not installed."""
     try:
         return subprocess.Popen(
             list(argv),
@@ -88,7 +90,7 @@ def spawn(argv: Sequence[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the agent has one thread
         )
     except FileNotFoundError:
         raise missing_program(argv[0]) from None

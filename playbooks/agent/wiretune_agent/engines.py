@@ -78,7 +78,9 @@ def _start_wirelane(state_folder: Path, program: str, arguments: Mapping[str, An
     (state_folder / "control.sock").unlink(missing_ok=True)
     log = state_folder / "engine.log"
     process = _launch(state_folder, [program, "run", "--config", str(config)], log)
-    _wait([process], state_folder, lambda: any(line == "ready" for line in log.read_text(errors="replace").splitlines()))
+    _wait(
+        [process], state_folder, lambda: any(line == "ready" for line in log.read_text(errors="replace").splitlines())
+    )
 
 
 def _start_wireguard_go(state_folder: Path, program: str, arguments: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ Blame = Literal["lab", "candidate"]
 
 
 class AgentError(Exception):
-    """`blame` is "candidate" when the configuration under test cannot run here, "lab" when the host or a tool is at fault."""
+    """`blame` is "candidate" when the configuration cannot run here, "lab" when the host or a tool is at fault."""
 
     def __init__(self, message: str, *, blame: Blame = "lab", hint: str = "", detail: str = "") -> None:
         super().__init__(message)

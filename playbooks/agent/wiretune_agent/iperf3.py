@@ -90,9 +90,17 @@ class Server:
             self._argvs.append(argv)
             self._servers.append(spawn(argv))
         paths = _paths(self._setup.far_inner_address, self._setup.inner_address, self._workload["protocol"], planned)
-        lanes = flows.lanes_of([path._replace(source=path.destination, destination=path.source,
-                                              source_port=path.destination_port, destination_port=path.source_port)
-                                for path in paths])
+        lanes = flows.lanes_of(
+            [
+                path._replace(
+                    source=path.destination,
+                    destination=path.source,
+                    source_port=path.destination_port,
+                    destination_port=path.source_port,
+                )
+                for path in paths
+            ]
+        )
         self._await_listening([flow.server_port for flow in planned])
         return {"lanes": lanes}
 
@@ -150,7 +158,7 @@ def client_argv(setup: Setup, workload: Mapping[str, Any], flow: Flow, source_po
 
 def run_time_s(workload: Mapping[str, Any]) -> int:
     """iperf3 counts in whole seconds."""
-    return math.ceil(workload["duration_s"])
+    return math.ceil(float(workload["duration_s"]))
 
 
 def listening_ports(proc_net_tcp: str) -> set[int]:

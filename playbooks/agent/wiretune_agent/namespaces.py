@@ -79,8 +79,9 @@ def _make(gateways: Iterable[Mapping[str, Any]], underlay_mtu: int) -> None:
     for gateway in (first, second):
         run(["ip", "netns", "add", gateway["namespace"]])
     run(
-        ["ip", "link", "add", "underlay", "netns", first["namespace"], "mtu", str(underlay_mtu), "type", "veth"]
-        + ["peer", "name", "underlay", "netns", second["namespace"], "mtu", str(underlay_mtu)]
+        ["ip", "-batch", "-"],
+        stdin=f"link add underlay netns {first['namespace']} mtu {underlay_mtu} type veth "
+        f"peer name underlay netns {second['namespace']} mtu {underlay_mtu}\n",
     )
     for gateway in (first, second):
         namespace = gateway["namespace"]

@@ -11,17 +11,16 @@ import contextlib
 import os
 import random
 import shutil
-import socket
-import struct
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiretune_agent import flows
 from wiretune_agent.command import attempt, missing_program, run, spawn
 from wiretune_agent.errors import AgentError
+from wiretune_agent.frames import DISCARD_PORT, ETHERNET_BYTES, End, capture_file, udp_frame
 
 if TYPE_CHECKING:
     from wiretune_agent.rendezvous import Caller
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 KERNEL_PKTGEN = Path("/proc/net/pktgen")
 HOST_NUMBER = 2
 """Generated packets go from .2 of one inner network to .2 of the other: neither is an address of a gateway."""
-ETHERNET_BYTES = 14
-UDP_AND_IPV4_BYTES = 28
-DISCARD_PORT = 9
+COUNTER_MAC = "02:00:00:00:00:02"
+"""Where the receiving gateway sends them. Nobody has this address: with that of `gen`, which lives in the same
+namespace, every packet would be forwarded again and again until its TTL is used up, and be counted each time."""
 SOURCE_PORTS = range(10000, 60000)
 START_TIMEOUT_S = 10.0
 SETTLE_S = 0.3
@@ -70,7 +69,7 @@ class FarEnd:
         self._setup = setup
         self._generator = Generator(setup, workload) if workload["direction"] == "reverse" else None
 
-    def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - every tool's follower gets it
+    def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer for the receiving host; a sender is running when this returns."""
         _pin_neighbour(self._setup.inner_address)
         if self._generator is None:
@@ -133,21 +132,15 @@ class Generator:
     def _start_testpmd(self) -> None:
         if shutil.which("dpdk-testpmd") is None:
             raise missing_program("dpdk-testpmd")
-        self._version = attempt(["dpkg-query", "-W", "-f", "dpdk-testpmd ${Version}", "dpdk-dev"]).stdout or "dpdk-testpmd"
+        self._version = (
+            attempt(["dpkg-query", "-W", "-f", "dpdk-testpmd ${Version}", "dpdk-dev"]).stdout or "dpdk-testpmd"
+        )
         capture = self._setup.state_folder / "generated.pcap"
         packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
         ports = _source_ports(self._setup, self._workload["flows"])
-        capture.write_bytes(
-            capture_file(
-                [
-                    udp_frame(
-                        _mac("gen"), _mac("inside"), _neighbour(self._setup.inner_address),
-                        _neighbour(self._setup.far_inner_address), port, packet_bytes,
-                    )
-                    for port in ports
-                ]
-            )
-        )
+        sender = End(_mac("gen"), _neighbour(self._setup.inner_address))
+        target = End(_mac("inside"), _neighbour(self._setup.far_inner_address))
+        capture.write_bytes(capture_file([udp_frame(sender, target, port, packet_bytes) for port in ports]))
         paced = self._workload["offered_load_pps"] is not None
         if paced:
             self._pace(packet_bytes)
@@ -166,10 +159,8 @@ class Generator:
         bits_per_s = self._workload["offered_load_pps"] * (packet_bytes + ETHERNET_BYTES) * 8
         # A burst of 2 ms keeps the pace smooth, and of 32 packets lets slow paces through at all.
         burst_bytes = max(round(bits_per_s / 8 * 0.002), 32 * (packet_bytes + ETHERNET_BYTES))
-        run(
-            ["tc", "qdisc", "replace", "dev", "gen", "root", "tbf", "rate", f"{round(bits_per_s)}bit"]
-            + ["burst", str(burst_bytes), "limit", str(2 * burst_bytes)]
-        )
+        shape = ["tbf", "rate", f"{round(bits_per_s)}bit", "burst", str(burst_bytes), "limit", str(2 * burst_bytes)]
+        run(["tc", "qdisc", "replace", "dev", "gen", "root", *shape])
 
     def _start_kernel(self) -> None:
         packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
@@ -206,31 +197,6 @@ def kernel_pktgen_present() -> bool:
     return (KERNEL_PKTGEN / "pgctrl").exists()
 
 
-def udp_frame(source_mac: str, target_mac: str, source: str, target: str, source_port: int, packet_bytes: int) -> bytes:
-    """An Ethernet frame with a valid IPv4 and UDP packet of `packet_bytes`; UDP checksum 0 (RFC 768: none)."""
-    payload = bytes(packet_bytes - UDP_AND_IPV4_BYTES)
-    udp = struct.pack("!HHHH", source_port, DISCARD_PORT, 8 + len(payload), 0)
-    addresses = socket.inet_aton(source) + socket.inet_aton(target)
-    header = struct.pack("!BBHHHBBH", 0x45, 0, packet_bytes, 0, 0x4000, 64, socket.IPPROTO_UDP, 0) + addresses
-    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
-    macs = bytes.fromhex(target_mac.replace(":", "")) + bytes.fromhex(source_mac.replace(":", ""))
-    return macs + b"\x08\x00" + header + udp + payload
-
-
-def checksum(header: bytes) -> int:
-    """The Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def capture_file(frames: Sequence[bytes]) -> bytes:
-    """The frames as a pcap file (draft-ietf-opsawg-pcap), link type Ethernet."""
-    text = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-    return text + b"".join(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame for frame in frames)
-
-
 def _source_ports(setup: Setup, count: int) -> list[int]:
     """One source port a flow; flow k takes lane k mod lanes."""
     width = flows.candidates_per_flow(setup.lanes)
@@ -249,7 +215,8 @@ def _source_ports(setup: Setup, count: int) -> list[int]:
 
 def _pin_neighbour(inner_address: str) -> None:
     """The receiving host answers no ARP: it is a packet counter."""
-    run(["ip", "neighbour", "replace", _neighbour(inner_address), "lladdr", _mac("gen"), "dev", "inside", "nud", "permanent"])
+    entry = [_neighbour(inner_address), "lladdr", COUNTER_MAC, "dev", "inside", "nud", "permanent"]
+    run(["ip", "neighbour", "replace", *entry])
 
 
 def _neighbour(inner_address: str) -> str:

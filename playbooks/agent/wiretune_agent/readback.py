@@ -90,7 +90,7 @@ def _lane(lane: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]:
-    """Stage and allowed CPUs of every thread, the CPUs as the kernel says; stage "process" where the engine has none."""
+    """Stage and allowed CPUs of every thread, as the kernel says; "process" where the engine has no stages."""
     stages: dict[int, str] = {}
     if engine == "wirelane":
         for lane in _placement(folder / "control.sock")["lanes"]:

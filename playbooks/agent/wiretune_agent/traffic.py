@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +65,6 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns per workload the counters as the window opened and closed, and on the leading side what the tools said.
     """
-    # The caller's death must reach what we start, also where it took down only our shell: see command.die_with_parent.
     watch = EngineWatch(Path(arguments["state_folder"]))
     setup = Setup(
         inner_address=arguments["inner_address"],
@@ -145,8 +143,3 @@ def _answers(address: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(LANE_PROBE_TIMEOUT_S)
         return probe.connect_ex((address, DISCARD_PORT)) in (0, errno.ECONNREFUSED)
-
-
-def parent_is_gone(parent: int) -> bool:
-    """Whether the process that asked for this call has died."""
-    return os.getppid() != parent

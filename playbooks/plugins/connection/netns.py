@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleFileNotFound
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.connection import ConnectionBase
+
 DOCUMENTATION = """
 name: netns
 short_description: Execute on a network namespace of the controller
@@ -26,17 +37,6 @@ options:
 extends_documentation_fragment:
   - connection_pipelining
 """
-
-import ctypes
-import re
-import shutil
-import signal
-import subprocess
-from pathlib import Path
-
-from ansible.errors import AnsibleConnectionFailure, AnsibleFileNotFound
-from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.connection import ConnectionBase
 
 NAMESPACE = re.compile(r"^[A-Za-z0-9_-]{1,64}$", re.ASCII)
 NAMESPACE_FOLDER = Path("/run/netns")
@@ -82,7 +82,7 @@ class Connection(ConnectionBase):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - a worker of Ansible forks for each task, it has one thread
         ) as process:
             stdout, stderr = process.communicate(in_data)
         return process.returncode, stdout, stderr
