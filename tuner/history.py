@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.candidate import Candidate
-from tuner.objectives import ObjectiveName
-from tuner.outcomes import Measured, Outcome
+from tuner.objectives import ObjectiveName, median_metrics
+from tuner.outcomes import Failed, Infeasible, Measured, Outcome
 
 Phase = Literal["baseline", "search", "playoff", "verdict"]
 """baseline: before the search; search: trials, with the baseline in between; playoff: the best few and the baseline,
@@ -61,17 +61,46 @@ class History(_Value):
     trials: tuple[TrialRecord, ...] = ()
     blocks: tuple[BlockRecord, ...] = ()
     space_exhausted: bool = Field(False, description="`StudySearch.ask` had nothing left to try")
+    forgiven_blocks: int = Field(
+        0, ge=0, description="faults among this many first blocks no longer count: set when the user resumes the study"
+    )
 
     @cached_property
     def trials_by_number(self) -> dict[int, TrialRecord]:
         """The trials by their number."""
         return {trial.number: trial for trial in self.trials}
 
+    @cached_property
+    def counted(self) -> tuple[BlockRecord, ...]:
+        """The blocks without forgiven faults."""
+        return tuple(
+            block
+            for position, block in enumerate(self.blocks)
+            if position >= self.forgiven_blocks or not isinstance(block.outcome, Failed)
+        )
+
     def of(self, trial_number: int | None, *phases: Phase) -> tuple[BlockRecord, ...]:
-        """Blocks of one trial (None: the baseline) in the given phases, in order."""
-        return tuple(block for block in self.blocks if block.trial_number == trial_number and block.phase in phases)
+        """Counted blocks of one trial (None: the baseline) in the given phases, in order."""
+        return tuple(block for block in self.counted if block.trial_number == trial_number and block.phase in phases)
 
     def measured(self, trial_number: int | None, *phases: Phase) -> tuple[Measured, ...]:
         """The outcomes of `of` that are measurements."""
         blocks = self.of(trial_number, *phases)
         return tuple(block.outcome for block in blocks if isinstance(block.outcome, Measured))
+
+    def trial_outcome(self, number: int) -> Measured | Infeasible | Failed | None:
+        """What the search blocks of a trial say together: infeasible if one of them is, the median of those measured,
+        else the last fault; None before the first block."""
+        blocks = self.of(number, "search")
+        for block in blocks:
+            if isinstance(block.outcome, Infeasible):
+                return block.outcome
+        measured = [outcome.metrics for outcome in self.measured(number, "search")]
+        if measured:
+            return Measured(metrics=median_metrics(measured))
+        return next((block.outcome for block in reversed(blocks) if isinstance(block.outcome, Failed)), None)
+
+    def last_reason(self) -> str:
+        """Why the last block that was not measured was not."""
+        outcomes = (block.outcome for block in reversed(self.blocks))
+        return next((outcome.reason for outcome in outcomes if not isinstance(outcome, Measured)), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,6 +82,18 @@ def block_metrics(samples: Sequence[Sample]) -> BlockMetrics:
         throughput_gbps=geometric_mean([sample.throughput_gbps for sample in samples]),
         gbit_per_cpu_s=efficiency if efficiency > 0 else None,
         simulated=any(sample.simulated for sample in samples),
+    )
+
+
+def median_metrics(blocks: Sequence[BlockMetrics]) -> BlockMetrics:
+    """The median of each metric over several blocks of one candidate. Raises ValueError when there is none."""
+    if not blocks:
+        raise ValueError("a median needs at least one block")
+    efficiencies = [block.gbit_per_cpu_s for block in blocks if block.gbit_per_cpu_s is not None]
+    return BlockMetrics(
+        throughput_gbps=median(block.throughput_gbps for block in blocks),
+        gbit_per_cpu_s=median(efficiencies) if efficiencies else None,
+        simulated=any(block.simulated for block in blocks),
     )
 
 

@@ -22,12 +22,14 @@ from typing import Literal
 
 from tuner.candidate import Candidate
 from tuner.history import BlockRecord, History, Phase, ProcedureSettings
-from tuner.objectives import METRICS, OBJECTIVES, BlockMetrics, Objective
+from tuner.objectives import OBJECTIVES, BlockMetrics, Objective
 from tuner.outcomes import Failed, Infeasible, Measured
-from tuner.statistics import LEAST_PAIRS, Gain, MetricComparison, Verdict, drift_percent_per_hour, paired_gain
+from tuner.statistics import LEAST_PAIRS, Verdict, drift_percent_per_hour
+from tuner.verdict import compare
 
-CONSECUTIVE_FAILED_TRIALS = 3
-"""Trials in a row that the lab failed before the study gives up: the testbed is broken, not the candidates."""
+FAILED_BLOCKS_IN_A_ROW = 3
+"""Blocks in a row of which the lab failed every attempt before the study gives up: the testbed is broken then, not the
+candidates. A caller that resumes such a study forgives its faults: `History.forgiven_blocks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,17 @@ class Procedure:
     def next_step(self, history: History, elapsed_s: float) -> Step:
         """The step that follows this history. `elapsed_s`: wall time since the study began; pass the same value when
         replaying."""
+        if self._lab_is_failing(history):
+            return Finish("lab_failing", f"the lab keeps failing: {history.last_reason()}")
         block = self._baseline_block(history, "baseline", self.settings.baseline_blocks)
         if block is not None:
             return block
         if not history.measured(None, "baseline"):
-            return Finish("baseline_unusable", self._why_baseline(history))
+            return Finish("baseline_unusable", f"the baseline could not be measured: {history.last_reason()}")
         open_trial = next((trial for trial in history.trials if not trial.told), None)
         if open_trial is not None:
             return self._continue_trial(open_trial.number, history, elapsed_s)
         if not self._search_is_over(history, elapsed_s):
-            if self._lab_is_failing(history):
-                return Finish("lab_failing", self._why_lab(history))
             return self._interleaved_baseline(history) or AskTrial()
         return self._confirm(history, elapsed_s)
 
@@ -143,7 +145,7 @@ class Procedure:
         return self.baseline if trial_number is None else history.trials_by_number[trial_number].candidate
 
     def _continue_trial(self, number: int, history: History, elapsed_s: float) -> Step:
-        outcome = _trial_outcome(history.of(number, "search"))
+        outcome = history.trial_outcome(number)
         if isinstance(outcome, Infeasible):
             return TellTrial(number, outcome)
         if isinstance(outcome, Measured) and self._out_of_search_time(history, elapsed_s):
@@ -177,20 +179,10 @@ class Procedure:
         return self.settings.playoff_rounds * (self.settings.finalists + 1) + self.settings.verdict_rounds * 2
 
     def _lab_is_failing(self, history: History) -> bool:
-        last = history.trials[-CONSECUTIVE_FAILED_TRIALS:]
-        return len(last) == CONSECUTIVE_FAILED_TRIALS and all(
-            isinstance(_trial_outcome(history.of(trial.number, "search")), Failed) for trial in last
+        last = history.counted[-FAILED_BLOCKS_IN_A_ROW * self.settings.attempts :]
+        return len(last) == FAILED_BLOCKS_IN_A_ROW * self.settings.attempts and all(
+            isinstance(block.outcome, Failed) for block in last
         )
-
-    @staticmethod
-    def _why_lab(history: History) -> str:
-        reason = next(b.outcome.reason for b in reversed(history.blocks) if isinstance(b.outcome, Failed))
-        return f"the lab failed {CONSECUTIVE_FAILED_TRIALS} trials in a row, at last with: {reason}"
-
-    @staticmethod
-    def _why_baseline(history: History) -> str:
-        reasons = [b.outcome.reason for b in history.of(None, "baseline") if not isinstance(b.outcome, Measured)]
-        return f"the baseline could not be measured: {reasons[-1]}"
 
     # -- confirming -----------------------------------------------------------------------------------------------
 
@@ -216,8 +208,11 @@ class Procedure:
 
     def _rounds(self, history: History, phase: Phase, arms: Sequence[int | None], rounds: int) -> MeasureBlock | None:
         """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""
-        broken = {arm for arm in arms if any(isinstance(b.outcome, Infeasible) for b in history.of(arm, phase))}
-        for index in range(rounds):
+        broken = {number for number in arms if number is not None and self._broke(history, number)}
+        # Rounds that measured another arm, since broken, are not fresh for the one that takes its place.
+        used = [b.index for b in history.blocks if b.phase == phase and b.trial_number not in arms]
+        first = max(used, default=-1) + 1
+        for index in range(first, first + rounds):
             order = list(arms)
             random.Random(f"{self.settings.seed} {phase} {index}").shuffle(order)  # noqa: S311 (an order, not a secret)
             for arm in order:
@@ -235,7 +230,7 @@ class Procedure:
         scores: dict[int, float] = {}
         seen: set[str] = set()
         for trial in history.trials:
-            outcome = _trial_outcome(history.of(trial.number, "search"))
+            outcome = history.trial_outcome(trial.number)
             if isinstance(outcome, Measured) and trial.candidate.key not in seen:
                 seen.add(trial.candidate.key)
                 scores[trial.number] = self.objective.score(outcome.metrics)
@@ -258,7 +253,7 @@ class Procedure:
 
     @staticmethod
     def _broke(history: History, number: int) -> bool:
-        return any(isinstance(block.outcome, Infeasible) for block in history.of(number, "playoff"))
+        return any(isinstance(block.outcome, Infeasible) for block in history.of(number, "playoff", "verdict"))
 
     # -- what to report -------------------------------------------------------------------------------------------
 
@@ -269,27 +264,12 @@ class Procedure:
         pairs = [] if best is None else _paired(history, best)
         if best is None or len(pairs) < LEAST_PAIRS:
             return None
-        baseline_scores = tuple(self.objective.score(base) for base, _ in pairs)
-        best_scores = tuple(self.objective.score(other) for _, other in pairs)
-        gain = paired_gain(baseline_scores, best_scores)
-        candidate = self.candidate(best, history)
-        return Verdict(
-            conclusion=gain.conclusion,
-            words=_in_words(self.objective, candidate, gain),
-            baseline=self.baseline,
-            best=candidate,
-            best_trial_number=best,
-            decided_on=self.objective.label,
-            gain=gain.gain,
-            gain_low=gain.gain_low,
-            gain_high=gain.gain_high,
-            p_value=gain.p_value,
-            rounds=gain.pairs,
-            baseline_scores=baseline_scores,
-            best_scores=best_scores,
-            metrics=_compare_metrics(pairs),
+        return compare(
+            self.objective,
+            self.baseline,
+            history.trials_by_number[best],
+            pairs,
             drift_percent_per_hour=self.drift_percent_per_hour(history),
-            simulated=any(base.simulated or other.simulated for base, other in pairs),
         )
 
     def drift_percent_per_hour(self, history: History) -> float | None:
@@ -350,24 +330,6 @@ class Procedure:
         return max(0, planned - settled("baseline", "search")) + confirm
 
 
-def _trial_outcome(blocks: Sequence[BlockRecord]) -> Measured | Infeasible | Failed | None:
-    """What a trial's blocks say together: infeasible if one is, the median of those measured, else the last fault."""
-    for block in blocks:
-        if isinstance(block.outcome, Infeasible):
-            return block.outcome
-    measured = [block.outcome.metrics for block in blocks if isinstance(block.outcome, Measured)]
-    if measured:
-        efficiencies = [metrics.gbit_per_cpu_s for metrics in measured if metrics.gbit_per_cpu_s is not None]
-        return Measured(
-            metrics=BlockMetrics(
-                throughput_gbps=median(metrics.throughput_gbps for metrics in measured),
-                gbit_per_cpu_s=median(efficiencies) if efficiencies else None,
-                simulated=any(metrics.simulated for metrics in measured),
-            )
-        )
-    return next((block.outcome for block in reversed(blocks) if isinstance(block.outcome, Failed)), None)
-
-
 def _paired(history: History, best: int) -> list[tuple[BlockMetrics, BlockMetrics]]:
     """Metrics of baseline and best in each verdict round that measured both, in order of the rounds."""
     by_arm: dict[int | None, dict[int, BlockMetrics]] = {None: {}, best: {}}
@@ -377,39 +339,5 @@ def _paired(history: History, best: int) -> list[tuple[BlockMetrics, BlockMetric
     return [(by_arm[None][index], by_arm[best][index]) for index in sorted(by_arm[None].keys() & by_arm[best].keys())]
 
 
-def _compare_metrics(pairs: Sequence[tuple[BlockMetrics, BlockMetrics]]) -> tuple[MetricComparison, ...]:
-    comparisons = []
-    for metric in METRICS.values():
-        known = [(getattr(a, metric.name), getattr(b, metric.name)) for a, b in pairs]
-        known = [(a, b) for a, b in known if a is not None and b is not None]
-        if len(known) < LEAST_PAIRS:
-            continue
-        baseline, best = zip(*known, strict=True)
-        comparisons.append(
-            MetricComparison(
-                **paired_gain(baseline, best).model_dump(),
-                metric=metric.name,
-                label=metric.label,
-                unit=metric.unit,
-                baseline_median=median(baseline),
-                best_median=median(best),
-            )
-        )
-    return tuple(comparisons)
-
-
 def _mean_duration_s(history: History) -> float:
     return fmean(block.duration_s for block in history.blocks) if history.blocks else 0.0
-
-
-def _in_words(objective: Objective, best: Candidate, gain: Gain) -> str:
-    interval = f"{_percent(gain.gain_low)} to {_percent(gain.gain_high)}"
-    what = f"{best.in_words()}, over {gain.pairs} interleaved rounds"
-    if gain.conclusion != "no_significant_difference":
-        change = f"{_percent(gain.gain)} ({gain.conclusion} than the baseline; 95% interval {interval})"
-        return f"{objective.label}: {change} with {what}."
-    return f"{objective.label}: no significant difference from the baseline (95% interval {interval}) with {what}."
-
-
-def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.1f}%"
