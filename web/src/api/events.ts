@@ -37,11 +37,15 @@ function sleep(delay_ms: number, signal: AbortSignal): Promise<void> {
 export async function followEvents(url: string, { signal, onMessage, onState }: FollowOptions): Promise<void> {
   let lastEventId = "";
   let attempt = 0;
+  // A reader that has left is told nothing any more.
+  const tell = (state: StreamState) => {
+    if (!signal.aborted) onState(state);
+  };
   while (!signal.aborted) {
-    onState(attempt === 0 ? "connecting" : "waiting");
+    tell(attempt === 0 ? "connecting" : "waiting");
     try {
       await readOnce(url, lastEventId, signal, {
-        onOpen: () => onState("live"),
+        onOpen: () => tell("live"),
         onMessage: (message) => {
           attempt = 0;
           if (message.id) lastEventId = message.id;
@@ -49,11 +53,10 @@ export async function followEvents(url: string, { signal, onMessage, onState }: 
         },
       });
     } catch (error) {
-      // The stream ends with our own abort, with the network, or with the service: only the last two are tried again.
-      if (signal.aborted) return;
+      // Broken by the network or the service: tried again. Broken by our own abort: the loop ends.
       if (error instanceof StreamRefused) return;
     }
-    onState("waiting");
+    tell("waiting");
     await sleep(retryDelayMs(attempt), signal);
     attempt += 1;
   }

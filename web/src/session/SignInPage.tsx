@@ -32,7 +32,10 @@ export function SignInPage() {
   async function submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const text = token.trim();
-    if (!text) return setProblem("Paste the token first.");
+    if (!text) {
+      setProblem("Paste the token first.");
+      return;
+    }
     setBusy(true);
     setProblem(undefined);
     setFailure(undefined);

@@ -13,7 +13,7 @@ type Json = Record<string, unknown>;
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
 
 const distinct = (cpus: readonly Json[], ...keys: string[]): number =>
-  new Set(cpus.map((cpu) => keys.map((key) => String(cpu[key] ?? 0)).join("/"))).size;
+  new Set(cpus.map((cpu) => keys.map((key) => JSON.stringify(cpu[key] ?? 0)).join("/"))).size;
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
@@ -39,7 +39,7 @@ const isLeaf = (value: unknown): boolean =>
 export function fingerprintFacts(fingerprint: Json, path: readonly string[] = []): Fact[] {
   return Object.entries(fingerprint).flatMap(([key, value]) => {
     const here = [...path, key.replaceAll("_", " ")];
-    if (isObject(value)) return here.length > DEEPEST ? [] : fingerprintFacts(value, here);
+    if (isObject(value)) return here.length >= DEEPEST ? [] : fingerprintFacts(value, here);
     return isLeaf(value) ? [{ term: here.join(" "), value: valueInWords(value) }] : [];
   });
 }

@@ -90,29 +90,29 @@ export function SelectField({ label, hint, error, children, ...select }: SelectP
   );
 }
 
-interface ChoicesProps extends FieldText {
-  options: readonly { value: string; label: string }[];
-  chosen: readonly string[];
-  onChange: (chosen: string[]) => void;
+interface ChoicesProps<Value extends string> extends FieldText {
+  options: readonly Value[];
+  chosen: readonly Value[];
+  onChange: (chosen: Value[]) => void;
 }
 
 /** Any number of a few options. */
-export function ChoicesField({ label, hint, error, options, chosen, onChange }: ChoicesProps) {
+export function ChoicesField<Value extends string>({ label, hint, error, options, chosen, onChange }: ChoicesProps<Value>) {
   const id = useId();
   return (
     <fieldset className={styles.group} aria-describedby={describedBy(id, { label, hint, error })}>
       <legend>{label}</legend>
       <div className={styles.choices}>
         {options.map((option) => (
-          <label key={option.value} className={styles.choice}>
+          <label key={option} className={styles.choice}>
             <input
               type="checkbox"
-              checked={chosen.includes(option.value)}
+              checked={chosen.includes(option)}
               onChange={(event) =>
-                onChange(event.target.checked ? [...chosen, option.value] : chosen.filter((value) => value !== option.value))
+                onChange(event.target.checked ? [...chosen, option] : chosen.filter((value) => value !== option))
               }
             />
-            {option.label}
+            {option}
           </label>
         ))}
       </div>

@@ -32,6 +32,6 @@ export function workloadOf(text: WorkloadText, duration_s: number): Workload {
 
 /** The same short name that the service uses: "tcp forward", "pktgen 64 B forward". */
 export function workloadName({ tool, protocol, packet_bytes, direction }: Workload): string {
-  const kind = tool === "pktgen" ? `pktgen ${packet_bytes ?? "MTU"} B` : (protocol ?? "tcp");
-  return `${kind} ${direction ?? "forward"}`;
+  const kind = tool === "pktgen" ? `pktgen ${packet_bytes ?? "MTU"} B` : protocol;
+  return `${kind} ${direction}`;
 }

@@ -1,0 +1,74 @@
+import { useState, type SubmitEvent } from "react";
+import { useNavigate } from "react-router";
+import { fieldError } from "../api/problem";
+import type { TestbedView } from "../api/types";
+import { CandidateFields } from "../candidates/CandidateFields";
+import { CANDIDATE_DEFAULTS, candidateOf } from "../candidates/candidateForm";
+import { numberOf } from "../format/input";
+import { SimulatedMark } from "../ui/Badge";
+import { Button } from "../ui/Button";
+import { Dialog } from "../ui/Dialog";
+import { InputField, SelectField } from "../ui/Field";
+import { ErrorNotice } from "../ui/Notice";
+import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../workloads/workload";
+import { WorkloadRows } from "../workloads/WorkloadRows";
+import styles from "./measurements.module.css";
+import { useCreateMeasurement } from "./queries";
+
+export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly TestbedView[]; onClose: () => void }) {
+  const [testbed, setTestbed] = useState(testbeds[0]?.name ?? "");
+  const [duration, setDuration] = useState("3");
+  const [candidate, setCandidate] = useState(CANDIDATE_DEFAULTS);
+  const [workloads, setWorkloads] = useState<WorkloadText[]>([WORKLOAD_DEFAULTS]);
+  const create = useCreateMeasurement();
+  const navigate = useNavigate();
+  const simulated = testbeds.find(({ name }) => name === testbed)?.simulated ?? false;
+
+  function submit(event: SubmitEvent): void {
+    event.preventDefault();
+    const body = {
+      testbed,
+      candidate: candidateOf(candidate),
+      workloads: workloads.map((workload) => workloadOf(workload, numberOf(duration))),
+    };
+    create.mutate(body, { onSuccess: ({ id }) => void navigate(`/measurements/${id}`) });
+  }
+
+  return (
+    <Dialog title="Measure one candidate" mark={simulated ? <SimulatedMark /> : undefined} onClose={onClose}>
+      <form className={styles.form} onSubmit={submit} noValidate>
+        {create.error && <ErrorNotice error={create.error} />}
+        <div className={styles.columns}>
+          <SelectField
+            label="Testbed"
+            value={testbed}
+            error={fieldError(create.error, "testbed")}
+            onChange={(event) => setTestbed(event.target.value)}
+          >
+            {testbeds.map(({ name, driver }) => (
+              <option key={name} value={name}>
+                {name} ({driver})
+              </option>
+            ))}
+          </SelectField>
+          <InputField
+            label="Sample length"
+            unit="s"
+            inputMode="decimal"
+            value={duration}
+            error={fieldError(create.error, "workloads.0.duration_s")}
+            onChange={(event) => setDuration(event.target.value)}
+          />
+        </div>
+        <CandidateFields value={candidate} onChange={setCandidate} error={create.error} />
+        <WorkloadRows workloads={workloads} onChange={setWorkloads} error={create.error} />
+        <div className={styles.buttons}>
+          <Button onClick={onClose}>Close</Button>
+          <Button kind="primary" type="submit" disabled={create.isPending}>
+            {create.isPending ? "Starting…" : "Measure"}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

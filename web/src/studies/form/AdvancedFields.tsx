@@ -1,0 +1,73 @@
+import { fieldError } from "../../api/problem";
+import { ChoicesField, InputField, SelectField } from "../../ui/Field";
+import { WorkloadRows } from "../../workloads/WorkloadRows";
+import { SpaceFields } from "./SpaceFields";
+import type { Engine, StudyText } from "./studyForm";
+import styles from "./StudyDialog.module.css";
+
+interface AdvancedFieldsProps {
+  text: StudyText;
+  engines: readonly Engine[];
+  error: unknown;
+  onChange: (part: Partial<StudyText>) => void;
+}
+
+type NumberName = "repeats" | "finalists" | "playoff_rounds" | "verdict_rounds" | "time_budget_min" | "seed";
+
+const NUMBERS: readonly { name: NumberName; field: string; label: string; hint: string; unit?: string; placeholder?: string }[] = [
+  { name: "repeats", field: "repeats", label: "Repeats", hint: "Blocks a trial during the search." },
+  { name: "finalists", field: "finalists", label: "Finalists", hint: "Best candidates that enter the playoff." },
+  { name: "playoff_rounds", field: "playoff_rounds", label: "Playoff rounds", hint: "Interleaved; they choose one finalist." },
+  { name: "verdict_rounds", field: "verdict_rounds", label: "Verdict rounds", hint: "Fresh and interleaved; only these are reported." },
+  {
+    name: "time_budget_min",
+    field: "time_budget_s",
+    label: "Time budget",
+    hint: "For everything.",
+    unit: "min",
+    placeholder: "no limit",
+  },
+  { name: "seed", field: "seed", label: "Seed", hint: "Of the sampler; it is recorded.", placeholder: "random" },
+];
+
+export function AdvancedFields({ text, engines, error, onChange }: AdvancedFieldsProps) {
+  return (
+    <div className={styles.form}>
+      <WorkloadRows workloads={text.workloads} error={error} onChange={(workloads) => onChange({ workloads })} />
+      <div className={styles.columns}>
+        {NUMBERS.map(({ name, field, label, hint, unit, placeholder }) => (
+          <InputField
+            key={name}
+            label={label}
+            hint={hint}
+            inputMode="decimal"
+            value={text[name]}
+            error={fieldError(error, field)}
+            onChange={(event) => onChange({ [name]: event.target.value })}
+            {...(unit ? { unit } : {})}
+            {...(placeholder ? { placeholder } : {})}
+          />
+        ))}
+        <SelectField
+          label="Sampler"
+          hint="Random is for comparison."
+          value={text.sampler}
+          error={fieldError(error, "sampler")}
+          onChange={(event) => onChange({ sampler: event.target.value === "random" ? "random" : "tpe" })}
+        >
+          <option value="tpe">TPE</option>
+          <option value="random">Random</option>
+        </SelectField>
+      </div>
+      <ChoicesField
+        label="Engines"
+        hint="None chosen: every engine that can run on both gateways."
+        options={engines}
+        chosen={text.engines}
+        error={fieldError(error, "engines")}
+        onChange={(chosen) => onChange({ engines: chosen })}
+      />
+      <SpaceFields text={text} error={error} onChange={onChange} />
+    </div>
+  );
+}

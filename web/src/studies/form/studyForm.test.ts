@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { estimatedDuration_s, studyDefaults, studyOf } from "./studyForm";
+
+describe("the study form", () => {
+  it("narrows nothing by default", () => {
+    const study = studyOf(studyDefaults("demo"));
+    expect(study).toMatchObject({ testbed: "demo", space: null, engines: null, trials: 12, seed: null, time_budget_s: null });
+    expect(study.workloads).toEqual([{ tool: "iperf3", protocol: "tcp", direction: "forward", flows: 4, duration_s: 3 }]);
+  });
+
+  it("fixes one tunable and leaves the others", () => {
+    const study = studyOf({ ...studyDefaults("demo"), lanes: "1,2", socket_buffer_mib: "0.5", modes: ["inline"] });
+    expect(study.space).toEqual({
+      modes: ["inline"],
+      lanes: [1, 2],
+      crypto_workers: null,
+      mtus: null,
+      batch_packets: null,
+      socket_buffer_bytes: [524288],
+      numa_policies: null,
+    });
+  });
+
+  it("estimates the time as the procedure spends it", () => {
+    const text = studyDefaults("demo");
+    // 2 + ⌊12/5⌋ baseline blocks, 24 of the search, 8 of the playoff, 16 of the verdict; 3 s and overhead each.
+    expect(estimatedDuration_s(text)).toBe((4 + 24 + 8 + 16) * 5);
+    expect(estimatedDuration_s({ ...text, trials: "many" })).toBeNull();
+  });
+});

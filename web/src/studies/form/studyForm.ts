@@ -1,0 +1,113 @@
+import type { StudyCreate } from "../../api/types";
+import { numberListOf, numberOf, optionalNumberOf } from "../../format/input";
+import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../../workloads/workload";
+import type { ObjectiveName } from "../objectives";
+
+export type Engine = NonNullable<StudyCreate["engines"]>[number];
+type Space = NonNullable<StudyCreate["space"]>;
+type Mode = NonNullable<Space["modes"]>[number];
+type NumaPolicy = NonNullable<Space["numa_policies"]>[number];
+
+/** A study as typed into the form. Lists are text with commas; an empty one does not narrow the space. */
+export interface StudyText {
+  testbed: string;
+  label: string;
+  objective: ObjectiveName;
+  engines: Engine[];
+  workloads: WorkloadText[];
+  trials: string;
+  sample_seconds: string;
+  repeats: string;
+  finalists: string;
+  playoff_rounds: string;
+  verdict_rounds: string;
+  time_budget_min: string;
+  sampler: "tpe" | "random";
+  seed: string;
+  modes: Mode[];
+  lanes: string;
+  crypto_workers: string;
+  mtus: string;
+  batch_packets: string;
+  socket_buffer_mib: string;
+  numa_policies: NumaPolicy[];
+}
+
+export function studyDefaults(testbed: string): StudyText {
+  return {
+    testbed,
+    label: "",
+    objective: "throughput",
+    engines: [],
+    workloads: [WORKLOAD_DEFAULTS],
+    trials: "12",
+    sample_seconds: "3",
+    repeats: "2",
+    finalists: "3",
+    playoff_rounds: "2",
+    verdict_rounds: "8",
+    time_budget_min: "",
+    sampler: "tpe",
+    seed: "",
+    modes: [],
+    lanes: "",
+    crypto_workers: "",
+    mtus: "",
+    batch_packets: "",
+    socket_buffer_mib: "",
+    numa_policies: [],
+  };
+}
+
+const narrowedTo = <Option extends string>(chosen: readonly Option[]): Option[] | null => (chosen.length === 0 ? null : [...chosen]);
+
+function spaceOf(text: StudyText): Space | null {
+  const buffers = numberListOf(text.socket_buffer_mib);
+  const space: Space = {
+    modes: narrowedTo(text.modes),
+    lanes: numberListOf(text.lanes),
+    crypto_workers: numberListOf(text.crypto_workers),
+    mtus: numberListOf(text.mtus),
+    batch_packets: numberListOf(text.batch_packets),
+    socket_buffer_bytes: buffers ? buffers.map((mib) => mib * 1024 * 1024) : null,
+    numa_policies: narrowedTo(text.numa_policies),
+  };
+  return Object.values(space).every((values) => values === null) ? null : space;
+}
+
+export function studyOf(text: StudyText): StudyCreate {
+  const sample_seconds = numberOf(text.sample_seconds);
+  const budget_min = optionalNumberOf(text.time_budget_min);
+  return {
+    testbed: text.testbed,
+    label: text.label.trim(),
+    objective: text.objective,
+    engines: narrowedTo(text.engines),
+    space: spaceOf(text),
+    workloads: text.workloads.map((workload) => workloadOf(workload, sample_seconds)),
+    trials: numberOf(text.trials),
+    sample_seconds,
+    repeats: numberOf(text.repeats),
+    finalists: numberOf(text.finalists),
+    playoff_rounds: numberOf(text.playoff_rounds),
+    verdict_rounds: numberOf(text.verdict_rounds),
+    time_budget_s: budget_min === null ? null : budget_min * 60,
+    sampler: text.sampler,
+    seed: optionalNumberOf(text.seed),
+  };
+}
+
+const BASELINE_BLOCKS = 2;
+const BASELINE_EVERY_TRIALS = 5;
+/** Applying, reading back and collecting, a block; measured on the netns testbed. */
+const OVERHEAD_S = 2;
+
+/** About how long the study takes; null while a number in it is not one. */
+export function estimatedDuration_s(text: StudyText): number | null {
+  const trials = numberOf(text.trials);
+  const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats);
+  const confirm = numberOf(text.playoff_rounds) * (numberOf(text.finalists) + 1) + numberOf(text.verdict_rounds) * 2;
+  const block_s = text.workloads.length * numberOf(text.sample_seconds) + OVERHEAD_S;
+  const total_s = (search + confirm) * block_s;
+  return Number.isFinite(total_s) && total_s > 0 ? total_s : null;
+}

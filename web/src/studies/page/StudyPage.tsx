@@ -1,0 +1,82 @@
+import { useParams, useSearchParams } from "react-router";
+import type { StudyView, TrialView } from "../../api/types";
+import { PageHeader } from "../../layout/PageHeader";
+import { ErrorNotice, Notice, Skeleton } from "../../ui/Notice";
+import { ObjectivePanel } from "../charts/ObjectivePanel";
+import { ParallelPanel } from "../charts/ParallelPanel";
+import { ParetoPanel } from "../charts/ParetoPanel";
+import { useStudy, useTrials } from "../queries";
+import { isFinished } from "../states";
+import { TrialDrawer } from "../trials/TrialDrawer";
+import { TrialsPanel } from "../trials/TrialsPanel";
+import { VerdictPanel } from "../verdict/VerdictPanel";
+import { NowPanel } from "./NowPanel";
+import { StudyHeader } from "./StudyHeader";
+import { StudySummary } from "./StudySummary";
+import styles from "./StudyPage.module.css";
+import { useStudyStream } from "./useStudyStream";
+
+const NO_TRIALS: TrialView[] = [];
+
+/** `?trial=ID` opens the details of a trial. */
+export function StudyPage() {
+  const { id = "" } = useParams();
+  const study = useStudy(id);
+  const trials = useTrials(id);
+
+  if (study.error && !study.data) {
+    return (
+      <>
+        <PageHeader title={`Study ${id}`} />
+        <ErrorNotice error={study.error} onRetry={() => void study.refetch()} />
+      </>
+    );
+  }
+  if (!study.data) {
+    return (
+      <>
+        <PageHeader title="Study" />
+        <Skeleton height_px={120} label="Loading the study" />
+        <Skeleton height_px={360} label="Loading its trials" />
+      </>
+    );
+  }
+  return <LoadedStudy study={study.data} trials={trials.data ?? NO_TRIALS} trialsError={trials.error} fetchedAt_ms={study.dataUpdatedAt} />;
+}
+
+interface LoadedStudyProps {
+  study: StudyView;
+  trials: TrialView[];
+  trialsError: unknown;
+  fetchedAt_ms: number;
+}
+
+function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyProps) {
+  const running = !isFinished(study.state);
+  const stream = useStudyStream(study.id, running);
+  const [search, setSearch] = useSearchParams();
+  const selected = trials.find((trial) => String(trial.id) === search.get("trial"));
+  const select = (trialId: number) => setSearch({ trial: String(trialId) }, { preventScrollReset: true });
+
+  return (
+    <>
+      <StudyHeader study={study} stream={running ? stream : null} />
+      {study.failure && (
+        <Notice tone="bad" title={study.failure.message}>
+          {study.failure.hint && <p>{study.failure.hint}</p>}
+        </Notice>
+      )}
+      <StudySummary study={study} trials={trials} fetchedAt_ms={fetchedAt_ms} />
+      {running && <NowPanel study={study} />}
+      {study.verdict && <VerdictPanel study={study} verdict={study.verdict} />}
+      {trialsError !== null && <ErrorNotice error={trialsError} />}
+      <div className={study.spec.objective === "pareto" ? styles.charts : styles.chart}>
+        <ObjectivePanel study={study} trials={trials} onSelect={select} />
+        {study.spec.objective === "pareto" && <ParetoPanel study={study} trials={trials} onSelect={select} />}
+      </div>
+      {trials.some((trial) => trial.metrics) && <ParallelPanel study={study} trials={trials} onSelect={select} />}
+      <TrialsPanel study={study} trials={trials} onSelect={select} />
+      {selected && <TrialDrawer trial={selected} onClose={() => setSearch({}, { preventScrollReset: true })} />}
+    </>
+  );
+}

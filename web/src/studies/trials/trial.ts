@@ -1,0 +1,65 @@
+import type { BlockMetrics, TrialView } from "../../api/types";
+import type { MetricName } from "../objectives";
+
+/** "Baseline", or the trial's number as people count: from 1. */
+export function trialName(trial: Pick<TrialView, "number">): string {
+  return trial.number === null ? "Baseline" : `Trial ${trial.number + 1}`;
+}
+
+const SEARCH_PHASES: readonly string[] = ["baseline", "search"];
+
+/** The trial's blocks that the search saw; playoff and verdict are measured later and judged apart. */
+export function searchPoints(trial: TrialView): BlockMetrics[] {
+  return trial.points.filter((point) => SEARCH_PHASES.includes(point.phase)).map((point) => point.metrics);
+}
+
+export interface Spread {
+  low: number;
+  high: number;
+}
+
+/** Lowest and highest block of the search; null with fewer than two. */
+export function spreadOf(trial: TrialView, metric: MetricName): Spread | null {
+  const values = valuesOf(trial, metric);
+  return values.length < 2 ? null : { low: Math.min(...values), high: Math.max(...values) };
+}
+
+export function valuesOf(trial: TrialView, metric: MetricName): number[] {
+  return searchPoints(trial)
+    .map((metrics) => metrics[metric])
+    .filter((value) => value !== null);
+}
+
+export interface BestPoint {
+  number: number;
+  value: number;
+}
+
+/** The best median until each trial, in the order of the search. */
+export function runningBest(trials: readonly TrialView[], metric: MetricName): BestPoint[] {
+  const points: BestPoint[] = [];
+  let best = Number.NEGATIVE_INFINITY;
+  const searched = trials.flatMap((trial) => (trial.number === null ? [] : [{ number: trial.number, value: trial.metrics?.[metric] }]));
+  for (const { number, value } of searched.sort((one, other) => one.number - other.number)) {
+    if (value !== null && value !== undefined && value > best) best = value;
+    if (Number.isFinite(best)) points.push({ number, value: best });
+  }
+  return points;
+}
+
+interface ParetoItem {
+  throughput_gbps: number;
+  gbit_per_cpu_s: number;
+}
+
+/** The items that no other one beats in one metric without losing in the other, by rising throughput. */
+export function paretoFront<Item extends ParetoItem>(items: readonly Item[]): Item[] {
+  const dominated = (item: Item): boolean =>
+    items.some(
+      (other) =>
+        other.throughput_gbps >= item.throughput_gbps &&
+        other.gbit_per_cpu_s >= item.gbit_per_cpu_s &&
+        (other.throughput_gbps > item.throughput_gbps || other.gbit_per_cpu_s > item.gbit_per_cpu_s),
+    );
+  return items.filter((item) => !dominated(item)).sort((one, other) => one.throughput_gbps - other.throughput_gbps);
+}
