@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from app.bundles.site import Site
+
 
 class Jobs(Protocol):
     """Long work, one job a testbed at a time. Every call returns at once."""
@@ -24,8 +26,8 @@ class Jobs(Protocol):
         """Measure one candidate once."""
         ...
 
-    def rebuild_bundle(self, study_id: str) -> None:
-        """Build a study's bundle again."""
+    def rebuild_bundle(self, study_id: str, site: Site | None) -> None:
+        """Build a study's bundle again, for this site or for its testbed."""
         ...
 
     def cancel(self, subject: str) -> None:

@@ -17,6 +17,7 @@ import jinja2
 
 from app.bundles.contents import SCHEMA_VERSION, BundleSource
 from app.bundles.lanes import STATIC_FILES, GatewayPlan, gateway_plan, play_variables
+from app.bundles.site import NETNS_SITE
 from tuner.candidate import GATEWAYS, Gateway
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -149,6 +150,7 @@ def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]
         "result": result,
         "verdict": source.verdict,
         "site": source.site,
+        "is_testbed": source.site == NETNS_SITE,
         "measured_until": f"{source.measured_until:%Y-%m-%d %H:%M} UTC",
         "conditions": {name: _shown_facts(gateway.fingerprint) for name, gateway in sorted(result.gateways.items())},
         "workloads": "; ".join(sorted(workloads)),

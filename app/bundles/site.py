@@ -48,7 +48,6 @@ class Site(_Value):
         51820, ge=1024, le=65535 - MAX_LANES + 1, description="lane i listens on this plus i"
     )
     interface_prefix: InterfacePrefix = Field("wl", description="lane i is the device prefix + i")
-    is_testbed: bool = Field(False, description="these are the addresses of the testbed, not of a production site")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -88,6 +87,5 @@ NETNS_SITE = Site(
         inner_networks=(IPv4Network("198.19.2.0/24"),),
         inner_address=IPv4Address("198.19.2.1"),
     ),
-    is_testbed=True,
 )
 """The addresses of the netns testbed (ARCHITECTURE.md), out of the range that RFC 2544 reserves for benchmarks."""

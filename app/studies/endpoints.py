@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from app.bundles.schemas import BundleRequest
 from app.errors import problem_responses
 from app.events.endpoints import Feed, LastEventId, as_sse
 from app.pagination import Limit, Offset, Page
@@ -135,9 +136,9 @@ def get_bundle(study_id: Id, studies: Studies) -> BundleView:
     responses=problem_responses(404, 409),
     tags=["bundles"],
 )
-def rebuild_bundle(study_id: Id, studies: Studies, response: Response) -> StudyView:
-    """Build the bundle of a completed study again."""
-    rebuilding = studies.rebuild_bundle(study_id)
+def rebuild_bundle(study_id: Id, studies: Studies, response: Response, body: BundleRequest | None = None) -> StudyView:
+    """Build the bundle of a completed study again, with the addresses of your site."""
+    rebuilding = studies.rebuild_bundle(study_id, body.site if body else None)
     response.headers["Location"] = f"/api/v1/studies/{study_id}/bundle"
     return rebuilding
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
+from app.bundles.site import Site
 from app.database import Database, now
 from app.errors import ConflictError, NotFoundError
 from app.events import service as events
@@ -158,12 +159,15 @@ class StudyService:
             )
         return path
 
-    def rebuild_bundle(self, study_id: str) -> StudyView:
-        """Build the bundle again. Raises NotFoundError; ConflictError unless the study is completed."""
+    def rebuild_bundle(self, study_id: str, site: Site | None = None) -> StudyView:
+        """Build the bundle again, for this site or for its testbed.
+
+        Raises NotFoundError; ConflictError unless the study is completed.
+        """
         study = self.get(study_id)
         if study.state is not StudyState.COMPLETED:
             raise ConflictError(f"Study {study_id} is {study.state}; only a completed study has a bundle.")
-        self._jobs.rebuild_bundle(study_id)
+        self._jobs.rebuild_bundle(study_id, site)
         return study
 
     def _load(self, study_id: str) -> Study:

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 
+from app.bundles.site import Site
 from app.measurements.service import MeasurementService
 from app.studies.recording import StudyRecorder
 from app.testbeds.schemas import TestbedState
@@ -63,7 +65,7 @@ class WorkflowEngine:
         studies: StudyRunner,
         measurements: MeasurementRunner,
         testbeds: TestbedRunner,
-        rebuild_bundle: Callable[[str], None],
+        rebuild_bundle: Callable[[str, dict[str, Any] | None], None],
     ) -> None:
         """Register the workflows. Each is a loop over durable steps; everything else is in the runners."""
 
@@ -96,9 +98,9 @@ class WorkflowEngine:
         def teardown(name: str, job: str) -> None:
             testbed_job(testbeds.teardown, name, job)
 
-        def bundle(study_id: str) -> None:
+        def bundle(study_id: str, site: dict[str, Any] | None) -> None:
             with self._working():
-                DBOS.run_step({"name": "bundle"}, rebuild_bundle, study_id)
+                DBOS.run_step({"name": "bundle"}, rebuild_bundle, study_id, site)
 
         for function in (tune, measure, provision, teardown, bundle):
             self._workflows[function.__name__] = DBOS.workflow(name=function.__name__)(function)
@@ -177,10 +179,10 @@ class WorkflowEngine:
         workflow_id = f"measure-{measurement_id}-{secrets.token_hex(3)}"
         self._enqueue(workflow_id, testbed, partial(self._workflows["measure"], measurement_id))
 
-    def rebuild_bundle(self, study_id: str) -> None:
-        """Build a study's bundle again."""
+    def rebuild_bundle(self, study_id: str, site: Site | None) -> None:
+        """Build a study's bundle again, for this site or for its testbed."""
         with SetWorkflowID(f"bundle-{study_id}-{secrets.token_hex(3)}"):
-            DBOS.start_workflow(self._workflows["bundle"], study_id)
+            DBOS.start_workflow(self._workflows["bundle"], study_id, site.model_dump(mode="json") if site else None)
 
     def cancel(self, subject: str) -> None:
         """Wake the running job of this study, measurement or testbed, so that it sees that it is cancelled."""

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from app.bundles.builder import build_bundle
 from app.bundles.contents import BundleSource
-from app.bundles.service import bundle_of_study
 from app.errors import StorageError
-from tests.unit.bundles.sources import INLINE, PUBLIC_KEY, WIREGUARD_GO, result, source
+from tests.unit.bundles.sources import INLINE, WIREGUARD_GO, result, source
 from tuner.candidate import Candidate
 
 
@@ -105,12 +104,6 @@ def test_a_simulated_result_says_so_first(tmp_path: Path) -> None:
 def test_a_study_without_a_verdict_has_no_bundle() -> None:
     with pytest.raises(ValidationError, match="no verdict"):
         BundleSource(result=result(verdict=None))
-
-
-def test_the_service_names_the_file_after_study_and_candidate(tmp_path: Path) -> None:
-    info = bundle_of_study(result(), tmp_path / "bundles", public_keys=(PUBLIC_KEY,))
-    assert info.filename == f"wiretune-4f9c1d2ab07e-{INLINE.key}.tar.gz"
-    assert (tmp_path / "bundles" / info.filename).stat().st_size == info.size_bytes
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
