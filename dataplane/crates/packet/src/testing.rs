@@ -100,7 +100,7 @@ impl Flow {
         if self.is_tcp {
             h.extend_from_slice(&sequence.to_be_bytes());
             h.extend_from_slice(&77u32.to_be_bytes());
-            h.extend_from_slice(&[((20 + self.options) / 4 << 4) as u8, flags, 1, 0, 0, 0, 0, 0]);
+            h.extend_from_slice(&[(((20 + self.options) / 4) << 4) as u8, flags, 1, 0, 0, 0, 0, 0]);
             h.extend((0..self.options).map(|i| i as u8 + 1));
         } else {
             h.extend_from_slice(&((8 + payload_len) as u16).to_be_bytes());
