@@ -22,7 +22,6 @@ from tuner.candidate import GATEWAYS, Gateway
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_FACT_CHARACTERS = 200
-_FACTS_IN_README = {"CPU": ("cpu_model", "cpu"), "kernel": ("kernel", "kernel_release")}
 _CONTROL = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]|[\u2028-\u202e\u2066-\u2069]")
 
 
@@ -161,12 +160,14 @@ def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]
     }
 
 
-def _shown_facts(fingerprint: Mapping[str, Any]) -> dict[str, str]:
-    shown = {}
-    for label, names in _FACTS_IN_README.items():
-        value = next((fingerprint[name] for name in names if isinstance(fingerprint.get(name), str)), "unknown")
-        shown[label] = str(value)
-    return shown
+def _shown_facts(fingerprint: Mapping[str, Any]) -> dict[str, object]:
+    """What a reader wants to know first; the whole fingerprint is in the evidence."""
+    cpu = fingerprint.get("cpu")
+    return {
+        "CPU": cpu.get("model", "unknown") if isinstance(cpu, dict) else "unknown",
+        "kernel": fingerprint.get("kernel", "unknown"),
+        "system": fingerprint.get("distribution", "unknown"),
+    }
 
 
 def _file_table(plan: GatewayPlan) -> list[dict[str, str]]:

@@ -93,7 +93,12 @@ def trial(number: int | None, candidate: Candidate, measured: list[BlockView]) -
 def gateway(**fingerprint: Any) -> GatewayView:
     """A gateway with four CPUs on two NUMA nodes."""
     return GatewayView(
-        fingerprint={"cpu_model": "Imagined CPU", "kernel": "6.1.0", **fingerprint},
+        fingerprint={
+            "cpu": {"model": "Imagined CPU", "flags": ["avx2"]},
+            "kernel": "6.1.0",
+            "distribution": "Debian GNU/Linux 12 (bookworm)",
+            **fingerprint,
+        },
         fingerprint_hash="0123456789abcdef",
         topology=Topology.uniform(nodes=2, cores_per_node=2).model_dump(mode="json"),
         engines=["wirelane"],

@@ -79,8 +79,9 @@ def test_manifest_and_evidence_say_what_was_measured(bundle: Path) -> None:
     assert manifest["candidate"]["key"] in bundle.name
     assert manifest["simulated"] is False
     assert manifest["verdict"]["gain_low"] > 1
-    assert manifest["gateways"]["a"]["fingerprint"]["cpu_model"] == "Imagined CPU"
+    assert manifest["gateways"]["a"]["fingerprint"]["cpu"]["model"] == "Imagined CPU"
     assert manifest["versions"] == {"wiretune": "0.1.0", "python": "3.11.2"}
+    assert "CPU `Imagined CPU`, kernel `6.1.0`" in (bundle / "README.md").read_text()
     samples = json.loads((bundle / "evidence" / "samples.json").read_text())
     assert len(samples) == 10
     confirm = json.loads((bundle / "evidence" / "confirm.json").read_text())

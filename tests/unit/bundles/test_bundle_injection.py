@@ -40,7 +40,7 @@ def obeyed(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_no_untrusted_text_reaches_a_file_that_a_program_obeys(
     cpu: str, kernel: str, label: str, fact_name: str, engine: str
 ) -> None:
-    facts = {"cpu_model": cpu, "kernel": kernel, fact_name: {"nested": [engine]}}
+    facts = {"cpu": {"model": cpu}, "kernel": kernel, "distribution": engine, fact_name: {"nested": [engine]}}
     hostile = render(
         source(
             gateways={"a": gateway(**facts), "b": gateway(**facts)},
