@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tuner.candidate import GATEWAYS, Candidate, Gateway, parse_cpulist
+from tuner.candidate import GATEWAYS, PIPELINED_STAGES, Candidate, Gateway, parse_cpulist
+from tuner.placement import stage_threads
 from tuner.samples import Workload
 from tuner.topology import LOCAL_DISTANCE, Topology
 
@@ -191,21 +192,21 @@ class GatewayModel:
     def _remote_ratio(self, candidate: Candidate, gateway: Gateway, stage: str) -> float:
         """How much dearer a stage's I/O is for running where it does, compared with the NIC's own node."""
         topology = self.topologies[gateway]
-        cpus = parse_cpulist(getattr(getattr(candidate.cpu_sets, gateway), stage))
-        pinned = set(cpus)
-        nodes = [cpu.node for cpu in topology.usable if not pinned or cpu.cpu in pinned]
-        distance = sum(topology.distance(topology.nic_node, node) for node in nodes) / len(nodes)
-        ratio = 1 + self.costs.remote_node_ratio * (distance / LOCAL_DISTANCE - 1)
+        cpus = _reached_cpus(candidate, gateway, stage)
+        nodes = [cpu.node for cpu in topology.usable if not cpus or cpu.cpu in cpus]
+        # A virtual NIC is on no node, and near to all.
+        on_node = bool(topology.nics) and topology.nics[0].node is not None
+        distances = [topology.distance(topology.nic_node, node) if on_node else LOCAL_DISTANCE for node in nodes]
+        ratio = 1 + self.costs.remote_node_ratio * (sum(distances) / len(nodes) / LOCAL_DISTANCE - 1)
         if candidate.numa_policy == "bind":
             # Bound to the CPUs' nodes: a little better on one node, a little worse over several.
             ratio *= 0.98 if len(set(nodes)) == 1 else 1.04
         return ratio if cpus else ratio * (1 + self.costs.unpinned_ratio)
 
     def _hand_off_remote_ratio(self, candidate: Candidate, gateway: Gateway) -> float:
-        topology, sets = self.topologies[gateway], getattr(candidate.cpu_sets, gateway)
-        node_of = {cpu.cpu: cpu.node for cpu in topology.usable}
-        nodes = {node_of[cpu] for stage in ("read", "crypto", "write") for cpu in parse_cpulist(getattr(sets, stage))}
-        nodes = nodes or set(topology.nodes)
+        topology = self.topologies[gateway]
+        reached = {cpu for stage in PIPELINED_STAGES for cpu in _reached_cpus(candidate, gateway, stage)}
+        nodes = {cpu.node for cpu in topology.usable if not reached or cpu.cpu in reached}
         farthest = max(topology.distance(one, two) for one in nodes for two in nodes)
         return 1 + 2 * self.costs.remote_node_ratio * (farthest / LOCAL_DISTANCE - 1)
 
@@ -273,6 +274,12 @@ class GatewayModel:
         idle = sum(1 - ratio for ratio in busy.values())
         fill = min(1.0, loads.floating[host] * throughput / idle) if idle > 0 else 0.0
         return {cpu: ratio + (1 - ratio) * fill for cpu, ratio in busy.items()}
+
+
+def _reached_cpus(candidate: Candidate, gateway: Gateway, stage: str) -> tuple[int, ...]:
+    """The CPUs of a stage's set on which a thread runs; empty where the stage is not pinned."""
+    cpus = parse_cpulist(getattr(getattr(candidate.cpu_sets, gateway), stage))
+    return cpus if stage == "process" else cpus[: stage_threads(candidate)[stage]]
 
 
 def _thread_number(candidate: Candidate, direction: str, lane: int, k: int, count: int) -> int:

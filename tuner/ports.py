@@ -15,7 +15,7 @@ class Measurer(Protocol):
     def measure(self, candidate: Candidate, workloads: Sequence[Workload]) -> Sequence[Sample]:
         """One sample a workload, in order.
 
-        Raises tuner.ports.CandidateBroken when the candidate itself cannot run (it then counts as infeasible), and
+        Raises tuner.ports.CandidateBrokenError when the candidate itself cannot run (it then counts as infeasible), and
         any other exception when the infrastructure failed (the trial is then never scored).
         """
         ...
@@ -29,5 +29,5 @@ class Clock(Protocol):
         ...
 
 
-class CandidateBroken(Exception):
-    """The candidate could not be applied or stopped working while it was measured: infeasible, not a fault of the lab."""
+class CandidateBrokenError(Exception):
+    """The candidate could not be applied, or broke while it was measured: infeasible, and not a fault of the lab."""

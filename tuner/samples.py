@@ -1,4 +1,4 @@
-"""What one measurement says: a workload for one duration on one applied candidate, with the telemetry of both gateways."""
+"""What one measurement says: one workload for one duration on one applied candidate, with both gateways' telemetry."""
 
 from __future__ import annotations
 
