@@ -11,209 +11,183 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.lab.engine_programs import EnginePrograms
 from app.lab.probes import Probes, probe
 
-Status = Literal["ok", "degraded", "missing"]
+State = Literal["ok", "degraded", "missing"]
 MULTITHREADED_IPERF3 = (3, 16)
 HONEST_UDP_LOSS_IPERF3 = (3, 21)
+FEW_CPUS = 4
 
 
 class Check(BaseModel):
-    """One thing that Wiretune can use. `missing` where it cannot work without, `degraded` where it works around it."""
+    """One thing that Wiretune can use on this machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(examples=["iperf3"])
-    status: Status
-    found: str = Field(description="what is there", examples=["iperf 3.12"])
-    means: str = Field(description="what follows from it")
-    advice: str = Field("", description="what to install or to do; empty where nothing is to be done")
+    title: str = Field(examples=["Traffic generator iperf3"])
+    state: State
+    required: bool = Field(description="the netns testbed cannot work without it")
+    detail: str = Field(description="what is there and what follows from it", examples=["iperf 3.12: …"])
+    hint: str = Field("", description="what to install or to do; empty where nothing is to be done")
 
 
-class Capabilities(BaseModel):
-    """The doctor's list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checks: tuple[Check, ...]
-
-    @property
-    def status(self) -> Status:
-        """The worst of all checks."""
-        found = {check.status for check in self.checks}
-        return "missing" if "missing" in found else "degraded" if "degraded" in found else "ok"
-
-
-def examine(programs: EnginePrograms | None = None) -> Capabilities:
-    """Look at this machine and judge it."""
+def examine(programs: EnginePrograms | None = None) -> tuple[Check, ...]:
+    """Look at this machine and judge it. Takes about a tenth of a second; never raises for something missing."""
     return diagnose(probe(programs))
 
 
-def diagnose(probes: Probes) -> Capabilities:
+def diagnose(probes: Probes) -> tuple[Check, ...]:
     """The checks that follow from what was found."""
-    return Capabilities(
-        checks=(
-            *_host(probes),
-            *_engines(probes),
-            *_offloads(probes),
-            *_generators(probes),
-            *_controller(probes),
-        )
+    return (
+        *_host(probes),
+        *_engines(probes),
+        *_offloads(probes),
+        *_generators(probes),
+        *_controller(probes),
     )
 
 
-def _check(name: str, fine: bool, otherwise: Status, *, found: str, means: str, advice: str = "") -> Check:
-    return Check(name=name, status="ok" if fine else otherwise, found=found, means=means, advice="" if fine else advice)
-
-
-def _host(probes: Probes) -> Iterator[Check]:
-    yield _check(
-        "root",
-        probes.root,
-        "missing",
-        found="root" if probes.root else "an ordinary user",
-        means="the netns testbed makes namespaces and devices",
-        advice="run it with sudo",
-    )
-    yield _check(
-        "network namespaces",
-        probes.network_namespaces and probes.programs["ip"] is not None,
-        "missing",
-        found=probes.programs["ip"] or "no ip program",
-        means="the two gateways of the netns testbed are network namespaces",
-        advice="apt-get install iproute2, on a kernel with CONFIG_NET_NS",
-    )
-    yield _check(
-        "CPUs",
-        probes.cpus >= 4,
-        "degraded",
-        found=f"{probes.cpus} usable",
-        means="with fewer than 4, gateways and generators share CPUs: ratios hold, absolute figures are low",
-        advice="a machine with 4 or more CPUs separates them",
-    )
-    nodes = probes.numa_nodes
-    yield Check(
-        name="NUMA nodes",
-        status="ok",
-        found=str(nodes),
-        means="placement across nodes is part of the search" if nodes > 1 else "one node: there is nothing to place",
-    )
-
-
-def _engines(probes: Probes) -> Iterator[Check]:
-    yield _check(
-        "TUN",
-        probes.tun_error is None,
-        "missing",
-        found=probes.tun_error or "/dev/net/tun opens",
-        means="wirelane and wireguard-go carry packets through a TUN device",
-        advice="modprobe tun; in a container, pass --device /dev/net/tun",
-    )
-    yield _check(
-        "wirelane",
-        probes.programs["wirelane"] is not None,
-        "missing",
-        found=probes.programs["wirelane"] or "not built",
-        means="the bundled data plane",
-        advice="make build (needs Rust: rustup), or set WIRETUNE_WIRELANE to a binary",
-    )
-    yield _check(
-        "wireguard-go",
-        probes.programs["wireguard-go"] is not None,
-        "degraded",
-        found=probes.programs["wireguard-go"] or "not installed",
-        means="without it, a study compares no second engine",
-        advice="apt-get install wireguard-go",
-    )
-    yield _check(
-        "wg",
-        probes.programs["wg"] is not None,
-        "missing",
-        found=probes.programs["wg"] or "not installed",
-        means="makes keys and reads back what is set",
-        advice="apt-get install wireguard-tools",
-    )
-    yield _check(
-        "kernel WireGuard",
-        probes.kernel_wireguard,
-        "degraded",
-        found=f"{'available' if probes.kernel_wireguard else 'not available'} in {probes.kernel}",
-        means="without it, the in-tree engine cannot be compared on this machine",
-        advice="a distribution kernel has it: modprobe wireguard",
-    )
-    simd = [flag for flag in ("avx512ifma", "avx512f", "avx2", "neon", "asimd") if flag in probes.cpu_flags]
-    backends = ", ".join(probes.aead_backends) or "unknown: wirelane does not say"
-    yield _check(
-        "AEAD",
-        "avx512ifma" in simd,
-        "degraded",
-        found=f"{simd[0] if simd else 'no SIMD'}; backends: {backends}",
-        means="ChaCha20-Poly1305 runs at the speed of the widest SIMD that the CPU has",
-        advice="a CPU with AVX-512 and IFMA encrypts about twice as fast",
-    )
-
-
-def _offloads(probes: Probes) -> Iterator[Check]:
-    for name, value, what, needs in (
-        ("TUN offloads", probes.tun_tso, "64 KiB TCP super-packets cross the TUN in one piece", "Linux 2.6.27"),
-        ("USO", probes.tun_uso, "UDP super-packets cross the TUN in one piece", "Linux 6.2"),
-        ("UDP GSO", probes.udp_gso, "many encrypted packets leave in one send", "Linux 4.18"),
-        ("UDP GRO", probes.udp_gro, "many encrypted packets arrive in one receive", "Linux 5.0"),
-    ):
-        yield _check(
-            name,
-            value is True,
-            "degraded",
-            found={True: "yes", False: "no", None: "could not be tried"}[value],
-            means=what,
-            advice="run it as root with TUN to find out" if value is None else f"a kernel from {needs} on",
-        )
-
-
-def _generators(probes: Probes) -> Iterator[Check]:
-    version = probes.programs["iperf3"]
-    number = iperf3_version(version or "")
-    if version is None:
-        yield _check(
-            "iperf3",
-            False,
-            "missing",
-            found="not installed",
-            means="generates the TCP and UDP traffic of every trial",
-            advice="apt-get install iperf3",
-        )
-    else:
-        notes = []
-        if number < MULTITHREADED_IPERF3:
-            notes.append("single-threaded before 3.16: one process a flow is used")
-        if number < HONEST_UDP_LOSS_IPERF3:
-            notes.append("may report UDP loss as zero before 3.21: interface counters are compared")
-        yield Check(name="iperf3", status="ok", found=version, means="; ".join(notes) or "generates the traffic")
-    testpmd = probes.programs["dpdk-testpmd"]
-    found = (
-        "kernel pktgen" if probes.kernel_pktgen else "dpdk-testpmd" if testpmd else "neither pktgen nor dpdk-testpmd"
-    )
-    yield _check(
-        "pktgen",
-        probes.kernel_pktgen or testpmd is not None,
-        "degraded",
-        found=found,
-        means="packet rates at 64 B are measured with it",
-        advice="modprobe pktgen, or apt-get install dpdk-dev",
-    )
-
-
-def _controller(probes: Probes) -> Iterator[Check]:
-    missing = [name for name, version in probes.packages.items() if version is None]
-    yield _check(
-        "ansible",
-        not missing,
-        "missing",
-        found=", ".join(f"{name} {version or 'missing'}" for name, version in probes.packages.items()),
-        means="runs the playbooks that act on the gateways",
-        advice="make setup",
-    )
+def can_tune(checks: tuple[Check, ...]) -> bool:
+    """Whether everything is there that the netns testbed needs."""
+    return all(check.state == "ok" for check in checks if check.required)
 
 
 def iperf3_version(text: str) -> tuple[int, int]:
     """(3, 12) of "iperf 3.12 (cJSON 1.7.15)"; (0, 0) of other text."""
     found = re.search(r"iperf (\d+)\.(\d+)", text)
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def _required(name: str, title: str, fine: bool, detail: str, hint: str) -> Check:
+    state: State = "ok" if fine else "missing"
+    return Check(name=name, title=title, state=state, required=True, detail=detail, hint="" if fine else hint)
+
+
+def _useful(name: str, title: str, state: State, detail: str, hint: str = "") -> Check:
+    return Check(name=name, title=title, state=state, required=False, detail=detail, hint="" if state == "ok" else hint)
+
+
+def _host(probes: Probes) -> Iterator[Check]:
+    yield _required(
+        "root",
+        "Root",
+        probes.root,
+        f"{'root' if probes.root else 'an ordinary user'}: the testbed makes namespaces and devices",
+        "run it with sudo",
+    )
+    yield _required(
+        "network_namespaces",
+        "Network namespaces",
+        probes.network_namespaces and probes.programs["ip"] is not None,
+        f"{probes.programs['ip'] or 'no ip program'}: two network namespaces are the gateways of the testbed",
+        "apt-get install iproute2, on a kernel with CONFIG_NET_NS",
+    )
+    few = probes.cpus < FEW_CPUS
+    yield _useful(
+        "cpus",
+        "CPUs",
+        "degraded" if few else "ok",
+        f"{probes.cpus} usable"
+        + (": gateways and generators share them, so that ratios hold and absolute figures are low" if few else ""),
+        f"{FEW_CPUS} or more CPUs keep gateways and generators apart",
+    )
+    nodes = probes.numa_nodes
+    placement = "placement across them is part of the search" if nodes > 1 else "there is nothing to place"
+    yield _useful("numa_nodes", "NUMA nodes", "ok", f"{nodes}: {placement}")
+
+
+def _engines(probes: Probes) -> Iterator[Check]:
+    yield _required(
+        "tun",
+        "TUN device",
+        probes.tun_error is None,
+        f"{probes.tun_error or '/dev/net/tun opens'}: the engines carry packets through it",
+        "modprobe tun; in a container, pass --device /dev/net/tun",
+    )
+    wirelane, wireguard_go, wg = (probes.programs[name] for name in ("wirelane", "wireguard-go", "wg"))
+    yield _required(
+        "wirelane",
+        "Engine wirelane",
+        wirelane is not None,
+        f"{wirelane or 'not built'}: the bundled data plane",
+        "make build (needs Rust, by rustup), or set WIRETUNE_WIRELANE to a binary",
+    )
+    yield _useful(
+        "wireguard_go",
+        "Engine wireguard-go",
+        "ok" if wireguard_go else "missing",
+        wireguard_go or "not installed: a study compares no second engine",
+        "apt-get install wireguard-go",
+    )
+    yield _required(
+        "wg",
+        "WireGuard tools",
+        wg is not None,
+        f"{wg or 'not installed'}: makes keys and reads back what is set",
+        "apt-get install wireguard-tools",
+    )
+    yield _useful(
+        "kernel_wireguard",
+        "Kernel WireGuard",
+        "ok" if probes.kernel_wireguard else "missing",
+        f"{probes.kernel} {'has it' if probes.kernel_wireguard else 'does not have it: no comparison with it here'}",
+        "a distribution's kernel has it: modprobe wireguard",
+    )
+    simd = next((flag for flag in ("avx512ifma", "avx512f", "avx2", "neon", "asimd") if flag in probes.cpu_flags), None)
+    yield _useful(
+        "aead",
+        "ChaCha20-Poly1305",
+        "ok" if simd == "avx512ifma" else "degraded",
+        f"CPU: {simd or 'no SIMD'}; wirelane's backends, best first: {', '.join(probes.aead_backends) or 'unknown'}",
+        "a CPU with AVX-512 and IFMA encrypts about twice as fast",
+    )
+
+
+def _offloads(probes: Probes) -> Iterator[Check]:
+    for name, title, present, what, since in (
+        ("tun_tso", "TUN offloads", probes.tun_tso, "64 KiB of TCP cross the TUN in one piece", "2.6.27"),
+        ("tun_uso", "UDP segmentation on TUN (USO)", probes.tun_uso, "64 KiB of UDP cross the TUN in one piece", "6.2"),
+        ("udp_gso", "UDP GSO", probes.udp_gso, "many encrypted packets leave in one send", "4.18"),
+        ("udp_gro", "UDP GRO", probes.udp_gro, "many encrypted packets arrive in one receive", "5.0"),
+    ):
+        found = {True: "yes", False: "no", None: "could not be tried"}[present]
+        hint = "run it as root to find out" if present is None else f"Linux {since} or later has it"
+        yield _useful(name, title, "ok" if present else "degraded", f"{found}: {what}", hint)
+
+
+def _generators(probes: Probes) -> Iterator[Check]:
+    version = probes.programs["iperf3"]
+    number = iperf3_version(version or "")
+    notes = []
+    if version and number < MULTITHREADED_IPERF3:
+        notes.append("single-threaded before 3.16, hence one process a flow")
+    if version and number < HONEST_UDP_LOSS_IPERF3:
+        notes.append("its UDP loss is compared with interface counters (wrong at times before 3.21)")
+    yield _required(
+        "iperf3",
+        "Traffic generator iperf3",
+        version is not None,
+        "; ".join([version or "not installed: every trial needs it", *notes]),
+        "apt-get install iperf3",
+    )
+    testpmd = probes.programs["dpdk-testpmd"] is not None
+    found = (
+        "kernel pktgen" if probes.kernel_pktgen else "dpdk-testpmd, for want of the kernel's" if testpmd else "neither"
+    )
+    yield _useful(
+        "pktgen",
+        "Packet generator",
+        "ok" if probes.kernel_pktgen or testpmd else "missing",
+        f"{found}: measures packet rates at 64 B",
+        "modprobe pktgen, or apt-get install dpdk-dev",
+    )
+
+
+def _controller(probes: Probes) -> Iterator[Check]:
+    versions = ", ".join(f"{name} {version or 'missing'}" for name, version in probes.packages.items())
+    yield _required(
+        "ansible",
+        "Ansible",
+        None not in probes.packages.values(),
+        f"{versions}: acts on the gateways",
+        "make setup",
+    )

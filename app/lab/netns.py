@@ -51,7 +51,7 @@ PHASES: dict[str, tuple[Phase, str]] = {
 }
 
 
-class NetnsTestbed:
+class NetnsDriver:
     """Implements app.lab.driver.TestbedDriver. One object a testbed; one call at a time."""
 
     def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:

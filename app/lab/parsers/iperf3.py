@@ -1,11 +1,11 @@
-"""iperf3's JSON (`-J`) of one client, as versions 3.9 to 3.19 write it."""
+"""iperf3's JSON (`-J`) of one client, with the sums of sender and receiver (iperf3 3.7 and later)."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class FlowReport(BaseModel):
@@ -34,8 +34,8 @@ def parse_client(text: str) -> FlowReport:
         raise ValueError(f"iperf3 failed: {str(report['error'])[:300]}")
     try:
         protocol = str(report["start"]["test_start"]["protocol"]).lower()
-        return _udp(report["end"]) if protocol == "udp" else _tcp(report["end"])
-    except (KeyError, TypeError, ValidationError) as error:
+        return _udp(report) if protocol == "udp" else _tcp(report["end"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"iperf3's report lacks what a finished run has: {error}") from error
 
 
@@ -50,30 +50,19 @@ def _tcp(end: dict[str, Any]) -> FlowReport:
     )
 
 
-def _udp(end: dict[str, Any]) -> FlowReport:
-    total = end["sum"]
-    # Up to 3.12 `sum.bytes` of a forward run are the bytes sent, later those received; `sum_received` has been right
-    # since it exists (3.9), and `sum` alone tells how many packets the receiver missed.
-    received = end.get("sum_received", total)
-    sent_packets = max(int(total["packets"]), int(end.get("sum_sent", total)["packets"]))
-    received_packets = int(total["packets"]) - int(total["lost_packets"])
-    received_bytes = int(received["bytes"])
-    if total["packets"] and total["lost_packets"]:
-        # 3.12 counts lost packets into the received bytes of a forward run: the packet size puts that right.
-        received_bytes = min(received_bytes, _packet_bytes(end) * received_packets)
+def _udp(report: dict[str, Any]) -> FlowReport:
+    end, packet_bytes = report["end"], int(report["start"]["test_start"]["blksize"])
+    received = end["sum_received"]
+    # Counts of packets and of losses disagree between 3.12's `sum` and `sum_received`; the received bytes are right in
+    # both directions, and every packet has the same size.
     return FlowReport(
         protocol="udp",
         duration_s=received["seconds"],
-        received_bytes=received_bytes,
-        received_gbps=_gbps(received_bytes, received["seconds"]),
-        sent_packets=sent_packets,
-        received_packets=max(0, received_packets),
+        received_bytes=received["bytes"],
+        received_gbps=_gbps(received["bytes"], received["seconds"]),
+        sent_packets=end["sum_sent"]["packets"],
+        received_packets=round(received["bytes"] / packet_bytes),
     )
-
-
-def _packet_bytes(end: dict[str, Any]) -> int:
-    sent = end.get("sum_sent", end["sum"])
-    return round(sent["bytes"] / sent["packets"]) if sent["packets"] else 0
 
 
 def _gbps(amount_bytes: float, seconds: float) -> float:

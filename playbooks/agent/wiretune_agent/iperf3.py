@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import random
 import subprocess
@@ -181,24 +182,25 @@ def _run_clients(setup: Setup, argvs: Sequence[list[str]], duration_s: float) ->
             if any(client.poll() not in (None, 0) for client in clients):
                 break
             time.sleep(POLL_S)
-        failed = next((client for client in clients if client.poll() not in (None, 0)), None)
-        if failed is not None:
-            output = "".join(failed.communicate(timeout=1))
-            raise AgentError(f"iperf3 failed: {error_of(output)}", detail=output)
-        return [_checked_size(client.communicate(timeout=1)[0]) for client in clients]
+        finished = [client for client in clients if client.poll() is not None]
+        return [_checked(client.returncode, *client.communicate(timeout=1)) for client in finished]
     finally:
         _end(clients)
 
 
-def error_of(output: str) -> str:
-    """The reason in iperf3's output, whether it is JSON or text."""
-    marker = '"error":'
-    if marker in output:
-        return output.rpartition(marker)[2].strip().strip('}"\n\t ')[:300]
-    return output.strip()[-300:] or "it said nothing"
+def error_of(output: str) -> str | None:
+    """The reason for which iperf3 gave up; None for a report. With -J it exits with 0 even then (seen with 3.12)."""
+    try:
+        report = json.loads(output)
+    except ValueError:
+        return output.strip()[-300:] or "it said nothing"
+    return str(report["error"])[:300] if isinstance(report, dict) and "error" in report else None
 
 
-def _checked_size(output: str) -> str:
+def _checked(exit_code: int, output: str, errors: str) -> str:
+    reason = error_of(output)
+    if reason is not None or exit_code != 0:
+        raise AgentError(f"iperf3 failed: {reason or errors.strip()[-300:]}", detail=output + errors)
     if len(output) > MAX_OUTPUT_CHARACTERS:
         raise AgentError("iperf3 wrote an implausible amount of output")
     return output
