@@ -89,7 +89,7 @@ fn place(name: &str, cpu: Option<u32>, numa_policy: wio::NumaPolicy) -> io::Resu
     let Some(cpu) = cpu else { return Ok(()) };
     wio::set_thread_affinity(0, &wio::CpuSet::new([cpu]))
         .map_err(|error| io::Error::new(error.kind(), format!("CPU {cpu} cannot be used by thread {name}: {error}")))?;
-    wio::set_thread_policy(numa_policy, cpu)
+    wio::set_thread_policy(numa_policy, wio::node_of_cpu(cpu))
 }
 
 /// The threads of one lane.
