@@ -161,13 +161,14 @@ def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]
 
 
 def _shown_facts(fingerprint: Mapping[str, Any]) -> dict[str, object]:
-    """What a reader wants to know first; the whole fingerprint is in the evidence."""
+    """What a reader wants to know first, as far as the host said it; the whole fingerprint is in the evidence."""
     cpu = fingerprint.get("cpu")
-    return {
-        "CPU": cpu.get("model", "unknown") if isinstance(cpu, dict) else "unknown",
-        "kernel": fingerprint.get("kernel", "unknown"),
-        "system": fingerprint.get("distribution", "unknown"),
+    facts = {
+        "CPU": cpu.get("model") if isinstance(cpu, dict) else None,
+        "kernel": fingerprint.get("kernel"),
+        "system": fingerprint.get("distribution"),
     }
+    return {label: value for label, value in facts.items() if value}
 
 
 def _file_table(plan: GatewayPlan) -> list[dict[str, str]]:
