@@ -23,13 +23,16 @@ from app.workflows.tune import StudyRunner
 
 
 class Service:
-    """One running service. Everything is made in `start`, so that a second process fails before it touches anything."""
+    """One running service. Nothing is touched before `start` holds the lock of the data folder."""
 
     def __init__(self, settings: Settings, make_driver: MakeDriver = make_driver) -> None:
         self.settings = settings
         self._make_driver = make_driver
         self.lock = ServiceLock(settings.lock_file)
         self.first_token: str | None = None
+        self.database = Database(settings.resolved_database_url)
+        self.tokens = TokenService(self.database)
+        self.feed = EventFeed(self.database)
         self._interrupts = Interrupts()
 
     def start(self) -> None:
@@ -40,11 +43,8 @@ class Service:
         settings = self.settings
         settings.make_data_dir()
         self.lock.acquire()
-        self.database = Database(settings.resolved_database_url)
         self.database.migrate()
-        self.tokens = TokenService(self.database)
         self.first_token = self.tokens.create_first(settings.token_file)
-        self.feed = EventFeed(self.database)
         self.feed.forget_old()
 
         interrupts = self._interrupts
@@ -68,8 +68,7 @@ class Service:
     def interrupt(self) -> None:
         """The process was told to end: end the event streams and running work, which `stop` then waits for."""
         self._interrupts.stop_all()
-        if hasattr(self, "feed"):
-            self.feed.close()
+        self.feed.close()
 
     def stop(self) -> None:
         """Interrupt running work, wait until its hosts are rolled back, and give the data folder back."""

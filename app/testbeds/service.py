@@ -91,12 +91,12 @@ class TestbedService:
         if testbed.state == TestbedState.DELETING:
             raise ConflictError(f"Testbed {name} is being deleted.", hint="Create it again, then start the work.")
         for gateway, facts in testbed.gateways.items():
-            for engine in engines:
-                if engine not in facts.engines:
-                    raise InvalidError(
-                        f"Engine {engine} cannot run on gateway {gateway} of {name}, {' and '.join(facts.engines)} can.",
-                        hint="`wiretune doctor` says what to install.",
-                    )
+            missing = sorted(set(engines) - set(facts.engines))
+            if missing:
+                raise InvalidError(
+                    f"Gateway {gateway} of {name} cannot run {missing[0]}; it can run {', '.join(facts.engines)}.",
+                    hint="`wiretune doctor` says what to install.",
+                )
         for candidate in candidates:
             _check_cpus(candidate, testbed)
         return testbed

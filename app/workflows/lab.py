@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel, TestbedDriver
+from app.lab.driver import (
+    LabCancelled,
+    LabError,
+    OnPhase,
+    ProvisionedTestbed,
+    ShouldCancel,
+    TestbedDriver,
+    TrialResult,
+)
 from app.testbeds.schemas import TestbedView
 from app.testbeds.service import TestbedService
+from tuner.candidate import Candidate
+from tuner.samples import Workload
 
 log = structlog.get_logger(__name__)
+
+_POLL_S = 0.5
 
 MakeDriver = Callable[[TestbedView], TestbedDriver]
 
@@ -24,6 +36,7 @@ class Lab:
         self._drivers: dict[str, TestbedDriver] = {}
         self._provisioned: dict[str, ProvisionedTestbed] = {}
         self._lock = threading.Lock()
+        self._machine = threading.Lock()
 
     def driver(self, name: str) -> TestbedDriver:
         """The testbed's driver, whatever state its hosts are in."""
@@ -49,6 +62,29 @@ class Lab:
             self.provision(name, on_phase, should_cancel)
             driver.rollback()
         return driver
+
+    def run_trial(
+        self,
+        name: str,
+        candidate: Candidate,
+        workloads: Sequence[Workload],
+        on_phase: OnPhase,
+        should_cancel: ShouldCancel,
+    ) -> TrialResult:
+        """Apply a candidate and measure it, on a healed testbed. Raises LabError.
+
+        Testbeds on this machine share its CPUs, so they take turns: two blocks at a time would measure each other.
+        """
+        driver = self.ready_driver(name, on_phase, should_cancel)
+        if not self.provisioned(name).shared_machine or self.provisioned(name).simulated:
+            return driver.run_trial(candidate, workloads, on_phase, should_cancel)
+        while not self._machine.acquire(timeout=_POLL_S):
+            if should_cancel():
+                raise LabCancelled("cancelled while another testbed was measured")
+        try:
+            return driver.run_trial(candidate, workloads, on_phase, should_cancel)
+        finally:
+            self._machine.release()
 
     def provisioned(self, name: str) -> ProvisionedTestbed:
         """What the gateways said of themselves. Raises KeyError for a testbed that is not in order."""

@@ -61,8 +61,9 @@ class MeasurementRunner:
         def on_phase(phase: str, message: str) -> None:
             self._measurements.record_phase(measurement.id, phase, message)
 
-        driver = self._lab.ready_driver(measurement.testbed, on_phase, should_cancel)
-        return driver.run_trial(measurement.candidate, measurement.workloads, on_phase, should_cancel)
+        return self._lab.run_trial(
+            measurement.testbed, measurement.candidate, measurement.workloads, on_phase, should_cancel
+        )
 
     def _interrupted(self, measurement: MeasurementView) -> None:
         """A cancelled measurement ends; one whose service stops is measured anew after the restart."""

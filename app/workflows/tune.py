@@ -134,8 +134,8 @@ class StudyRunner:
 
     def _run(self, study: StudySnapshot, step: MeasureBlock) -> TrialResult:
         on_phase, should_cancel = self._on_phase(study.id), self._interrupts.should_cancel(study.id)
-        driver = self._lab.ready_driver(study.testbed, on_phase, should_cancel)
-        return driver.run_trial(step.candidate, study.spec.workloads or (), on_phase, should_cancel)
+        workloads = study.spec.workloads or ()
+        return self._lab.run_trial(study.testbed, step.candidate, workloads, on_phase, should_cancel)
 
     def _finish(self, study: StudySnapshot, plan: Plan, finish: Finish) -> Turn:
         self._lab.rollback(study.testbed)

@@ -1,0 +1,328 @@
+"""Commands for the things of the API: testbeds, studies, tokens, measurements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.failures import CommandError, Exit
+
+if TYPE_CHECKING:
+    from app.cli.client import Api
+
+testbeds = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Pairs of gateways that can be measured."
+)
+studies = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Searches on a testbed.")
+tokens = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Who may use the API.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(help="Name of the testbed.")]
+StudyId = Annotated[str, typer.Argument(help="Id of the study, as `wiretune study list` shows it.")]
+
+
+def _api() -> Api:
+    from app.cli.client import connect  # noqa: PLC0415  commands stay quick where nothing is asked for
+    from app.settings import Settings  # noqa: PLC0415
+
+    return connect(Settings())
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*columns, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+# -- testbeds ---------------------------------------------------------------------------------------------------------
+
+
+@testbeds.command("list")
+def list_testbeds(as_json: AsJson = False) -> None:
+    """List testbeds.
+
+    wiretune testbed list
+    """
+    page = _api().get("/testbeds", limit=1000)
+    if as_json:
+        _print_json(page["items"])
+        return
+    rows = [[one["name"], one["driver"], one["state"], one["detail"] or one["phase"] or ""] for one in page["items"]]
+    _print_table(["name", "driver", "state", ""], rows)
+
+
+@testbeds.command("create")
+def create_testbed(
+    name: Name,
+    driver: Annotated[str, typer.Option(help="netns or sim.")] = "netns",
+) -> None:
+    """Add a testbed and wait until it is ready.
+
+    wiretune testbed create demo
+
+    wiretune testbed create plan --driver sim
+    """
+    api = _api()
+    api.post("/testbeds", {"name": name, "driver": driver})
+    testbed = api.wait_while(f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", 120)
+    if testbed is None or testbed["state"] != "ready":
+        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", None)
+        raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)
+    engines = ", ".join(testbed["gateways"]["a"]["engines"])
+    sys.stdout.write(f"Testbed {name} is ready; engines: {engines}\n")
+
+
+@testbeds.command("delete")
+def delete_testbed(name: Name) -> None:
+    """Cancel what runs on a testbed, tear it down and forget it. Its studies stay.
+
+    wiretune testbed delete demo
+    """
+    from app.cli.tune import remove_testbed  # noqa: PLC0415
+
+    api = _api()
+    api.get(f"/testbeds/{name}")
+    remove_testbed(api, name)
+    sys.stdout.write(f"Testbed {name} is gone\n")
+
+
+# -- studies ----------------------------------------------------------------------------------------------------------
+
+
+@studies.command("list")
+def list_studies(as_json: AsJson = False) -> None:
+    """List studies, newest first.
+
+    wiretune study list
+    """
+    page = _api().get("/studies", limit=1000)
+    if as_json:
+        _print_json(page["items"])
+        return
+    rows = [
+        [
+            study["id"],
+            study["testbed"],
+            study["state"],
+            f"{study['progress']['trials_done']}/{study['progress']['trials_total']}",
+            _gain_of(study),
+            study["label"],
+        ]
+        for study in page["items"]
+    ]
+    _print_table(["id", "testbed", "state", "trials", "gain", "label"], rows)
+
+
+def _gain_of(study: dict[str, Any]) -> str:
+    from app.cli.progress import gain_words  # noqa: PLC0415
+
+    verdict = study["verdict"]
+    if verdict is None:
+        return ""
+    return f"{gain_words(verdict['gain'])} [{gain_words(verdict['gain_low'])}, {gain_words(verdict['gain_high'])}]"
+
+
+@studies.command("create")
+def create_study(
+    testbed: Name,
+    *,
+    trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one sample.")] = 3.0,
+    objective: Annotated[str, typer.Option(help="throughput, efficiency or pareto.")] = "throughput",
+    label: Annotated[str, typer.Option(help="Free text for people.")] = "",
+    follow: Annotated[bool, typer.Option(help="Show it until it is finished.")] = False,
+) -> None:
+    """Queue a study on a testbed and print its id.
+
+    wiretune study create demo --trials 20
+
+    wiretune study create demo --follow
+    """
+    api = _api()
+    body = {"testbed": testbed, "trials": trials, "sample_seconds": seconds, "objective": objective, "label": label}
+    study = api.post("/studies", body)
+    sys.stdout.write(study["id"] + "\n")
+    if follow:
+        _follow(api, study["id"])
+
+
+@studies.command("show")
+def show_study(
+    study_id: StudyId,
+    follow: Annotated[bool, typer.Option(help="Show it until it is finished.")] = False,
+    as_json: AsJson = False,
+    result: Annotated[Path | None, typer.Option(help="Write the whole result here.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Write the bundle here.")] = None,
+) -> None:
+    """Show a study: how far it is, or what it found.
+
+    wiretune study show 4f9c1d2ab07e --follow
+
+    wiretune study show 4f9c1d2ab07e --result result.json --bundle out.tar.gz
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from app.cli.report import print_result  # noqa: PLC0415
+
+    api = _api()
+    if follow:
+        _follow(api, study_id)
+    study = api.get(f"/studies/{study_id}")
+    if as_json:
+        _print_json(study)
+    elif study["state"] == "completed":
+        print_result(Console(), api.get(f"/studies/{study_id}/result"))
+    else:
+        _print_running(study)
+    if result is not None:
+        result.write_text(json.dumps(api.get(f"/studies/{study_id}/result"), indent=2, ensure_ascii=False) + "\n")
+    if bundle is not None:
+        api.download(f"/studies/{study_id}/bundle/download", bundle)
+
+
+def _follow(api: Api, study_id: str) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from app.cli.tune import follow as follow_events  # noqa: PLC0415
+
+    follow_events(api, study_id, Console())
+
+
+def _print_running(study: dict[str, Any]) -> None:
+    from app.cli.progress import duration_words, metrics_words  # noqa: PLC0415
+
+    progress = study["progress"]
+    lines = [f"Study {study['id']} on {study['testbed']}: {study['state']}"]
+    if study["failure"]:
+        lines.append(f"why      {study['failure']['message']}")
+    lines.append(f"trials   {progress['trials_done']} of {progress['trials_total']}")
+    if progress["running"]:
+        lines.append(f"now      {progress['running']['words']}")
+    if progress["best"]:
+        lines.append(f"best     {metrics_words(progress['best']['metrics'])}: {progress['best']['words']}")
+    if progress["eta_s"] is not None:
+        lines.append(f"left     {duration_words(progress['eta_s'])}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@studies.command("cancel")
+def cancel_study(study_id: StudyId) -> None:
+    """Stop a study and roll its hosts back. What was measured is kept, and it can be resumed.
+
+    wiretune study cancel 4f9c1d2ab07e
+    """
+    study = _api().post(f"/studies/{study_id}/cancel")
+    sys.stdout.write(f"Study {study_id} is {study['state']}\n")
+
+
+@studies.command("resume")
+def resume_study(study_id: StudyId) -> None:
+    """Continue a cancelled or failed study where it stopped.
+
+    wiretune study resume 4f9c1d2ab07e
+    """
+    study = _api().post(f"/studies/{study_id}/resume")
+    sys.stdout.write(f"Study {study_id} is {study['state']}\n")
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+@tokens.command("create")
+def create_token(name: Annotated[str, typer.Argument(help="What it is for.")]) -> None:
+    """Make a token and print it; it is never shown again.
+
+    wiretune token create ci
+    """
+    sys.stdout.write(_api().post("/tokens", {"name": name})["token"] + "\n")
+
+
+@tokens.command("list")
+def list_tokens(as_json: AsJson = False) -> None:
+    """List tokens, revoked ones too.
+
+    wiretune token list
+    """
+    page = _api().get("/tokens", limit=1000)
+    if as_json:
+        _print_json(page["items"])
+        return
+    rows = [
+        [str(one["id"]), one["name"], one["last_used_at"] or "never", "revoked" if one["revoked_at"] else "valid"]
+        for one in page["items"]
+    ]
+    _print_table(["id", "name", "last used", "state"], rows)
+
+
+@tokens.command("revoke")
+def revoke_token(token_id: Annotated[int, typer.Argument(help="Id, as `wiretune token list` shows it.")]) -> None:
+    """Refuse a token from now on.
+
+    wiretune token revoke 2
+    """
+    _api().delete(f"/tokens/{token_id}")
+    sys.stdout.write(f"Token {token_id} is revoked\n")
+
+
+# -- measurements -----------------------------------------------------------------------------------------------------
+
+
+def measure(
+    testbed: Name,
+    *,
+    candidate: Annotated[str, typer.Option(help="The configuration as JSON; what is left out has its default.")] = "{}",
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of the sample.")] = 3.0,
+    direction: Annotated[str, typer.Option(help="forward (a to b), reverse or both.")] = "forward",
+    protocol: Annotated[str, typer.Option(help="tcp or udp.")] = "tcp",
+    tool: Annotated[str, typer.Option(help="iperf3 or pktgen.")] = "iperf3",
+    flows: Annotated[int, typer.Option(min=1, max=128, help="Flows in each direction.")] = 4,
+    packet_bytes: Annotated[int | None, typer.Option(min=64, max=9000, help="Inner packet size, for udp.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one configuration on a testbed, without a search.
+
+    wiretune measure demo --candidate '{"engine": "wirelane", "mode": "inline", "lanes": 2}'
+
+    wiretune measure demo --direction both --seconds 10 --json
+
+    wiretune measure demo --tool pktgen --protocol udp --packet-bytes 64
+    """
+    try:
+        configuration = json.loads(candidate)
+    except ValueError as error:
+        raise CommandError(f"--candidate is not JSON: {error}", code=Exit.USAGE) from error
+    workload = {
+        "tool": tool,
+        "protocol": protocol,
+        "direction": direction,
+        "flows": flows,
+        "duration_s": seconds,
+        "packet_bytes": packet_bytes,
+    }
+    api = _api()
+    body = {"testbed": testbed, "candidate": configuration, "workloads": [workload]}
+    path = f"/measurements/{api.post('/measurements', body)['id']}"
+    unfinished = ("queued", "running", "cancelling")
+    measurement = api.wait_while(path, lambda one: one["state"] in unfinished, 600 + seconds)
+    if measurement is None or measurement["state"] != "completed":
+        detail, hint = (measurement["detail"], measurement["hint"]) if measurement else ("it is gone", None)
+        raise CommandError(f"the measurement failed: {detail}", hint=hint or "")
+    if as_json:
+        _print_json(measurement)
+        return
+    sample = measurement["samples"][0]
+    sys.stdout.write(f"{measurement['words']}\n{sample['throughput_gbps']:.3f} Gbit/s")
+    sys.stdout.write(f", {sample['data_plane_cpu_s_per_gbit']:.3f} CPU-seconds a Gbit of the data plane\n")

@@ -1,0 +1,186 @@
+"""`wiretune tune`: a throw-away testbed, one study, its result and bundle, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from app.cli.child_service import service_for_one_command
+from app.cli.client import Api
+from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.progress import StudyDisplay
+from app.cli.report import print_result
+from app.settings import Settings
+
+THROW_AWAY_PREFIX = "tune-"
+"""Testbeds of this command are named after its process; one that outlived it is removed by the next `wiretune tune`, or
+by `wiretune cleanup`."""
+FINISHED_STATES = ("completed", "cancelled", "failed")
+_CANCEL_TIMEOUT_S = 60.0
+_TEARDOWN_TIMEOUT_S = 60.0
+_PROVISION_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What the command line asked for."""
+
+    driver: str
+    simulation: dict[str, Any] | None
+    study: dict[str, Any]
+    json_path: Path | None
+    bundle_path: Path | None
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """The first SIGINT or SIGTERM raises Interrupted, all later ones do nothing. Yields a function that ends it early,
+    for a clean-up that must not be interrupted."""
+
+    def shield() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: None)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        shield()
+        raise Interrupted
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield shield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tune(settings: Settings, request: TuneRequest, console: Console) -> None:
+    """Run the study from start to end. Raises CommandError; Interrupted once everything is cleaned up."""
+    _check_outputs(request)
+    name = f"{THROW_AWAY_PREFIX}{os.getpid()}"
+    with interruptible() as shield:
+        console.print("Starting …", style="dim")
+        with service_for_one_command(settings) as (api, _):
+            try:
+                remove_abandoned(api, console)
+                _run(api, name, request, console)
+            except Interrupted:
+                console.print("Stopping: rolling the hosts back and removing the testbed …")
+                raise
+            finally:
+                shield()
+                remove_testbed(api, name)
+
+
+def _check_outputs(request: TuneRequest) -> None:
+    """Refuse now what would fail after minutes of measuring."""
+    for path in (request.json_path, request.bundle_path):
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir():
+            raise CommandError(f"cannot write {path}: no such folder, or it is a folder itself", code=Exit.USAGE)
+        if not os.access(path.parent, os.W_OK):
+            raise CommandError(f"cannot write {path}: permission denied", code=Exit.USAGE)
+
+
+def _run(api: Api, name: str, request: TuneRequest, console: Console) -> None:
+    console.print(f"Making testbed {name} ({request.driver}) …", style="dim")
+    api.post("/testbeds", {"name": name, "driver": request.driver, "simulation": request.simulation})
+    testbed = api.wait_while(
+        f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", _PROVISION_TIMEOUT_S
+    )
+    if testbed is None or testbed["state"] != "ready":
+        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", "")
+        raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)
+    study = api.post("/studies", {**request.study, "testbed": name})
+    console.print(f"Study {study['id']} · dashboard at {api.base_url}/studies/{study['id']}", style="dim")
+    study = follow(api, study["id"], console)
+    result = api.get(f"/studies/{study['id']}/result")
+    if request.json_path is not None:
+        _write_json(request.json_path, result)
+    if study["state"] != "completed":
+        failure = study["failure"] or {"message": f"the study was {study['state']}", "hint": ""}
+        raise CommandError(failure["message"], hint=failure["hint"] or "")
+    print_result(console, result)
+    bundle = request.bundle_path or Path.cwd() / study["bundle"]["filename"]
+    api.download(f"/studies/{study['id']}/bundle/download", bundle)
+    console.print(f"Bundle    {bundle}", highlight=False, soft_wrap=True)
+    if request.json_path is not None:
+        console.print(f"Result    {request.json_path}", highlight=False, soft_wrap=True)
+
+
+def follow(api: Api, study_id: str, console: Console) -> dict[str, Any]:
+    """Show a study until it is finished. Returns it as it is then."""
+    path = f"/studies/{study_id}"
+
+    def is_finished() -> bool:
+        return bool(api.get(path)["state"] in FINISHED_STATES)
+
+    with StudyDisplay(console) as display:
+        for event in api.follow(f"{path}/events", until=is_finished, until_finished=True):
+            display.show(event)
+    study: dict[str, Any] = api.get(path)
+    return study
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from error
+
+
+def remove_testbed(api: Api, name: str) -> None:
+    """Cancel what runs on a testbed and tear it down; returns when nothing of it is left. Raises CommandError."""
+    if api.find(f"/testbeds/{name}") is None:
+        return
+    for kind in ("studies", "measurements"):
+        for work in api.get(f"/{kind}", testbed=name)["items"]:
+            _cancel(api, f"/{kind}/{work['id']}")
+    path = f"/testbeds/{name}"
+    testbed = api.find(path)
+    if testbed is not None and testbed["state"] != "deleting":
+        api.delete(path)
+    left = api.wait_while(path, lambda testbed: testbed["state"] == "deleting", _TEARDOWN_TIMEOUT_S)
+    if left is not None:
+        raise CommandError(f"testbed {name} could not be removed: {left['detail']}", hint=left["hint"] or "")
+
+
+def _cancel(api: Api, path: str) -> None:
+    finished = (*FINISHED_STATES, "infeasible")
+    work = api.find(path)
+    if work is None or work["state"] in finished:
+        return
+    if work["state"] != "cancelling":
+        try:
+            api.post(f"{path}/cancel")
+        except CommandError:
+            if api.get(path)["state"] not in (*finished, "cancelling"):  # else it ended by itself in this moment
+                raise
+    api.wait_while(path, lambda work: work["state"] not in finished, _CANCEL_TIMEOUT_S)
+
+
+def remove_abandoned(api: Api, console: Console) -> int:
+    """Remove throw-away testbeds whose command has ended. Returns how many. Raises CommandError."""
+    names = [testbed["name"] for testbed in api.get("/testbeds", limit=1000)["items"]]
+    abandoned = [name for name in names if name.startswith(THROW_AWAY_PREFIX) and not _is_used(name)]
+    for name in abandoned:
+        console.print(f"Removing testbed {name} of an earlier run that was killed …", style="dim")
+        remove_testbed(api, name)
+    return len(abandoned)
+
+
+def _is_used(name: str) -> bool:
+    """Whether another process of the testbed's number is alive. Ours has made none yet when this is asked."""
+    number = name.removeprefix(THROW_AWAY_PREFIX)
+    return number.isdigit() and int(number) != os.getpid() and Path("/proc", number).exists()

@@ -1,0 +1,104 @@
+"""Options of `wiretune tune` and what they become."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class DriverName(StrEnum):
+    """Testbeds that `wiretune tune` can make on the spot."""
+
+    NETNS = "netns"
+    SIM = "sim"
+
+
+class ObjectiveName(StrEnum):
+    """What is optimised."""
+
+    THROUGHPUT = "throughput"
+    EFFICIENCY = "efficiency"
+    PARETO = "pareto"
+
+
+class SamplerName(StrEnum):
+    """How candidates are chosen."""
+
+    TPE = "tpe"
+    RANDOM = "random"
+    GRID = "grid"
+
+
+def tune_command(
+    *,
+    testbed: Annotated[
+        DriverName,
+        typer.Option(help="netns: two namespaces on this machine, needs root. sim: the cost model, needs nothing."),
+    ] = DriverName.NETNS,
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="Candidates to try, the baseline not counted.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of one sample.")] = 3.0,
+    repeats: Annotated[int, typer.Option(min=1, max=50, help="Blocks a trial during the search.")] = 2,
+    finalists: Annotated[int, typer.Option(min=1, max=10, help="Best candidates that are measured again.")] = 3,
+    playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds that choose the best of them.")] = 2,
+    verdict_rounds: Annotated[
+        int,
+        typer.Option(min=3, max=1000, help="Fresh, interleaved rounds of best and baseline; only these are reported."),
+    ] = 8,
+    objective: Annotated[ObjectiveName, typer.Option(help="What is optimised.")] = ObjectiveName.THROUGHPUT,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
+    ] = None,
+    sampler: Annotated[SamplerName, typer.Option(help="How candidates are chosen.")] = SamplerName.TPE,
+    time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds for everything.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="For a search that can be repeated.")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the result here: baseline, best, gain, every trial.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write the bundle here. Default: its own name in this folder.")
+    ] = None,
+    sim_cores: Annotated[int, typer.Option(min=1, max=128, help="Cores a socket of the simulated hosts.")] = 4,
+    sim_sockets: Annotated[int, typer.Option(min=1, max=8, help="Sockets of the simulated hosts.")] = 1,
+    sim_noise: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Noise of the simulated samples, as a ratio.")
+    ] = 0.02,
+) -> None:
+    """Tune a link from start to end: testbed, baseline, search, playoff, verdict, bundle; nothing is left behind.
+
+    Ctrl-C at any moment stops it and removes everything it made. The default budget takes about five minutes.
+
+        sudo wiretune tune
+
+        sudo wiretune tune --trials 6 --seconds 2 --json result.json --bundle out.tar.gz
+
+        sudo wiretune tune --objective efficiency --engine wirelane
+
+        wiretune tune --testbed sim --sim-cores 16 --sim-sockets 2
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from app.cli.tune import TuneRequest, tune  # noqa: PLC0415
+    from app.settings import Settings  # noqa: PLC0415
+
+    simulation: dict[str, Any] | None = None
+    if testbed is DriverName.SIM:
+        simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores, "noise_ratio": sim_noise}
+    study = {
+        "label": "wiretune tune",
+        "objective": objective.value,
+        "engines": engine or None,
+        "trials": trials,
+        "sample_seconds": seconds,
+        "repeats": repeats,
+        "finalists": finalists,
+        "playoff_rounds": playoff_rounds,
+        "verdict_rounds": verdict_rounds,
+        "time_budget_s": time_budget,
+        "sampler": sampler.value,
+        "seed": seed,
+    }
+    request = TuneRequest(testbed.value, simulation, study, json_path, bundle)
+    tune(Settings(), request, Console(stderr=False))
