@@ -1,0 +1,125 @@
+"""Samples from raw results: the arithmetic, and what is not believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.lab.agent_messages import FarWorkload, LeadWorkload
+from app.lab.driver import CandidateFailed, LabError
+from app.lab.sampling import sample_of
+from tuner.candidate import Candidate
+from tuner.samples import Workload
+
+DATA = Path(__file__).parents[2] / "data"
+HEAD = "Inter-|   Receive |  Transmit\n face |bytes packets\n"
+
+
+def net_dev(**interfaces: tuple[int, int, int, int]) -> str:
+    rows = [
+        f"{name}: {received} {received_packets} 0 0 0 0 0 0 {sent} {sent_packets} 0 0 0 0 0 0\n"
+        for name, (received, received_packets, sent, sent_packets) in interfaces.items()
+    ]
+    return HEAD + "".join(rows)
+
+
+def moment(at_s: float, busy: int, engine: int, **interfaces: tuple[int, int, int, int]) -> dict[str, Any]:
+    return {
+        "monotonic_s": at_s,
+        "unix_time_s": 1_700_000_000 + at_s,
+        "ticks_per_s": 100,
+        "proc_stat": f"cpu0 {busy} 0 0 {1000 - busy} 0 0 0 {busy // 10} 0 0\n",
+        "process_stats": [f"7 (wirelane) S {'0 ' * 10}{engine} {engine} 0"],
+        "net_dev": net_dev(**interfaces),
+    }
+
+
+def lead(outputs: list[str], end: dict[str, Any], start: dict[str, Any]) -> LeadWorkload:
+    return LeadWorkload.model_validate(
+        {
+            "opened": start,
+            "closed": end,
+            "outputs": outputs,
+            "reversed": [False] * len(outputs),
+            "argv": [["iperf3", "-c", "x"]],
+            "tool_version": "iperf 3.12",
+        }
+    )
+
+
+ZERO = (0, 0, 0, 0)
+
+
+def test_tcp_over_two_lanes() -> None:
+    output = (DATA / "iperf3-3.12-tcp-forward.json").read_text()
+    a = lead([output, output], moment(2, 300, 50, wl0=ZERO, wl1=ZERO), moment(0, 100, 0, wl0=ZERO, wl1=ZERO))
+    b = FarWorkload.model_validate(
+        {
+            "opened": moment(10, 100, 0, wl0=ZERO, wl1=ZERO),
+            "closed": moment(12, 200, 100, wl0=(3000, 3, 0, 0), wl1=(1000, 1, 0, 0)),
+        }
+    )
+    sample = sample_of(Candidate(lanes=2), Workload(), a, b)
+    assert sample.throughput_gbps == pytest.approx(2 * 2.415, rel=0.01)
+    assert sample.lane_shares == (0.75, 0.25)
+    assert sample.retransmits == 8
+    assert sample.gateways["a"].data_plane_cpu_s == 1.0
+    assert sample.gateways["b"].data_plane_cpu_s == 2.0
+    assert sample.data_plane_cpu_s_per_gbit == pytest.approx(3.0 / (sample.throughput_gbps * sample.duration_s))
+    assert sample.gateways["a"].steal_ratio > 0
+    assert sample.packets_per_s == pytest.approx(sample.throughput_gbps * 1e9 / 8 / 1368)
+
+
+def generated(arrived: int, offered: int) -> tuple[LeadWorkload, FarWorkload]:
+    nothing = {"wl0": ZERO, "inside": ZERO, "gen": ZERO}
+    a = lead([], moment(2, 200, 9, **{**nothing, "inside": (0, offered, 0, 0)}), moment(0, 100, 0, **nothing))
+    b = FarWorkload.model_validate(
+        {
+            "opened": moment(0, 100, 0, **nothing),
+            "closed": moment(2, 200, 9, wl0=(5, 1, 0, 0), inside=ZERO, gen=(0, arrived, 0, 0)),
+        }
+    )
+    return a, b
+
+
+SMALL = Workload(tool="pktgen", protocol="udp", packet_bytes=64)
+
+
+def test_generated_packets_are_counted_at_the_far_side() -> None:
+    sample = sample_of(Candidate(), SMALL, *generated(arrived=150, offered=200))
+    assert sample.packets_per_s == 75
+    assert sample.loss_ratio == pytest.approx(0.25)
+    assert sample.throughput_gbps == pytest.approx(75 * 64 * 8 / 1e9)
+
+
+def test_nothing_arrived_is_the_candidates_fault() -> None:
+    with pytest.raises(CandidateFailed, match="nothing arrived"):
+        sample_of(Candidate(), SMALL, *generated(arrived=0, offered=200))
+
+
+def test_nothing_offered_is_the_labs_fault() -> None:
+    with pytest.raises(LabError, match="offered no packet") as caught:
+        sample_of(Candidate(), SMALL, *generated(arrived=1, offered=0))
+    assert not isinstance(caught.value, CandidateFailed)
+
+
+@pytest.mark.parametrize("sent_bytes", [10_000, 6_500_000])
+def test_counters_overrule_a_loss_that_iperf3_does_not_see(sent_bytes: int) -> None:
+    output = (DATA / "iperf3-3.12-udp-reverse.json").read_text()
+    a = lead([output], moment(1, 200, 9, wl0=(5_000, 9, 0, 0)), moment(0, 100, 0, wl0=ZERO))
+    b = FarWorkload.model_validate(
+        {"opened": moment(0, 100, 0, wl0=ZERO), "closed": moment(1, 200, 9, wl0=(0, 0, sent_bytes, 9))}
+    )
+    sample = sample_of(Candidate(), Workload(protocol="udp", direction="reverse"), a, b)
+    assert sample.loss_ratio == pytest.approx(1 - 5_000 / sent_bytes)
+    assert "counters" in sample.warnings[0]
+
+
+def test_a_lane_that_vanished_is_an_error() -> None:
+    output = (DATA / "iperf3-3.12-tcp-forward.json").read_text()
+    a = lead([output], moment(1, 200, 9, wl0=ZERO), moment(0, 100, 0, wl0=ZERO))
+    b = FarWorkload.model_validate({"opened": moment(0, 100, 0), "closed": moment(1, 200, 9)})
+    with pytest.raises(LabError, match="cannot be read"):
+        sample_of(Candidate(), Workload(), a, b)
