@@ -11,8 +11,8 @@ import { MeasurementsPage } from "./measurements/MeasurementsPage";
 import { useSession } from "./session/session";
 import { SignInPage } from "./session/SignInPage";
 import { StudiesPage } from "./studies/list/StudiesPage";
-import { StudyPage } from "./studies/page/StudyPage";
 import { TestbedsPage } from "./testbeds/TestbedsPage";
+import { Skeleton } from "./ui/Notice";
 
 const MOST_RETRIES = 2;
 
@@ -30,10 +30,12 @@ const router = createBrowserRouter([
   {
     element: <Shell />,
     errorElement: <FaultPage />,
+    hydrateFallbackElement: <Skeleton height_px={320} label="Loading the page" />,
     children: [
       { index: true, element: <Navigate to="/studies" replace /> },
       { path: "studies", element: <StudiesPage /> },
-      { path: "studies/:id", element: <StudyPage /> },
+      // The study page brings the chart library: loaded when it is first needed.
+      { path: "studies/:id", lazy: async () => ({ Component: (await import("./studies/page/StudyPage")).StudyPage }) },
       { path: "testbeds", element: <TestbedsPage /> },
       { path: "measurements", element: <MeasurementsPage /> },
       { path: "measurements/:id", element: <MeasurementPage /> },

@@ -17,6 +17,10 @@ describe("paddedRange", () => {
     expect(paddedRange([4.2, 9.1, 5, 8.8])).toEqual(paddedRange([4.2, 9.1]));
   });
 
+  it("ends on round ticks", () => {
+    expect(paddedRange([20.3, 48.9])).toEqual({ min: 10, max: 60, interval: 10 });
+  });
+
   it("copes with one value and with none", () => {
     expect(paddedRange([3])).toBeDefined();
     expect(paddedRange([])).toBeUndefined();

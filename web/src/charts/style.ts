@@ -40,13 +40,28 @@ export function tooltipLines(title: string, lines: readonly string[]): HTMLEleme
   return box;
 }
 
-/** An axis range that leaves air around the values and keeps still while values arrive inside it. */
-export function paddedRange(values: readonly number[]): { min: number; max: number } | undefined {
+const TICKS = 5;
+
+/** The smallest of 1, 2, 5 times a power of ten that is not below `least`. */
+function niceStep(least: number): number {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return ([1, 2, 5].find((factor) => factor * power >= least) ?? 10) * power;
+}
+
+export interface AxisRange {
+  min: number;
+  max: number;
+  interval: number;
+}
+
+/** A range on round ticks with air around the values: it stands still while values arrive inside it. */
+export function paddedRange(values: readonly number[]): AxisRange | undefined {
   const low = Math.min(...values);
   const high = Math.max(...values);
   if (!Number.isFinite(low) || !Number.isFinite(high)) return undefined;
   const span = high - low || Math.abs(high) || 1;
-  const step = 10 ** Math.floor(Math.log10(span)) / 2;
-  const min = Math.floor((low - span * 0.08) / step) * step;
-  return { min: low >= 0 ? Math.max(0, min) : min, max: Math.ceil((high + span * 0.08) / step) * step };
+  const interval = niceStep(span / TICKS);
+  const air = span * 0.05;
+  const min = Math.floor((low - air) / interval) * interval;
+  return { min: low >= 0 ? Math.max(0, min) : min, max: Math.ceil((high + air) / interval) * interval, interval };
 }

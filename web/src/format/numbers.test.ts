@@ -27,7 +27,16 @@ describe("numbers for people", () => {
   });
 
   it("gives durations in the units of a clock", () => {
-    expect([2.25, 59.6, 61, 3725].map(formatDuration)).toEqual(["2.3 s", "1 min 00 s", "1 min 01 s", "1 h 02 min"]);
+    expect([0, 0.0002, 0.031, 0.4, 2.25, 59.6, 61, 3725].map(formatDuration)).toEqual([
+      "0.0 s",
+      "< 1 ms",
+      "31 ms",
+      "400 ms",
+      "2.3 s",
+      "1 min 00 s",
+      "1 min 01 s",
+      "1 h 02 min",
+    ]);
   });
 
   it("counts", () => {

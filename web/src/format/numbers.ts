@@ -43,6 +43,8 @@ export function formatGain(ratio: number | null | undefined): string {
 
 export function formatDuration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return NONE;
+  if (seconds > 0 && seconds < 0.001) return "< 1 ms";
+  if (seconds > 0 && seconds < 0.95) return `${significant(seconds * 1000, seconds < 0.1 ? 2 : 3)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;

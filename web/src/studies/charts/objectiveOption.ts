@@ -66,6 +66,7 @@ export function objectiveOption(input: ObjectiveInput): ChartOption {
   const baseline = baselineValue(trials, metric);
   const range = paddedRange([...points.map((point) => point.value[1]), ...(baseline === null ? [] : [baseline])]);
   const floor = range?.min ?? 0;
+  const trialAxis = axisStyle(palette, "trial");
   const edge = { type: "scatter", clip: false, z: 4, cursor: "pointer" };
   return {
     grid: { left: 8, right: 16, top: 30, bottom: 26, containLabel: true },
@@ -75,7 +76,7 @@ export function objectiveOption(input: ObjectiveInput): ChartOption {
       formatter: ({ data }: { data: TrialPoint }) => tooltipLines(data.title, data.lines),
     },
     xAxis: {
-      ...axisStyle(palette, "trial"),
+      ...trialAxis,
       type: "value",
       nameLocation: "middle",
       nameGap: 26,
@@ -83,6 +84,7 @@ export function objectiveOption(input: ObjectiveInput): ChartOption {
       max: Math.max(trialsTotal, trials.length) + 1,
       minInterval: 1,
       splitLine: { show: false },
+      axisLabel: { ...trialAxis.axisLabel, showMinLabel: false, showMaxLabel: false },
     },
     yAxis: { ...axisStyle(palette, metric.unit), type: "value", nameTextStyle: { align: "left", color: palette.muted, fontFamily: palette.font }, ...range },
     series: [

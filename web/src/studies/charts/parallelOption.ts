@@ -14,6 +14,12 @@ interface Tunable {
   text: (candidate: Candidate) => string;
 }
 
+/** One text for both gateways, where they are placed alike. */
+function placement({ a, b }: Candidate["cpu_sets"]): string {
+  const [one, other] = [cpuSetsInWords(a), cpuSetsInWords(b)];
+  return one === other ? one : `${one} / ${other}`;
+}
+
 const TUNABLES: readonly Tunable[] = [
   { label: "Engine", rank: ({ engine }) => engine, text: ({ engine }) => engine },
   { label: "Mode", rank: ({ mode }) => mode ?? "", text: ({ mode }) => mode ?? "none" },
@@ -23,8 +29,7 @@ const TUNABLES: readonly Tunable[] = [
     rank: ({ crypto_workers }) => crypto_workers ?? 0,
     text: ({ crypto_workers }) => String(crypto_workers ?? "none"),
   },
-  { label: "CPU sets a", rank: ({ cpu_sets }) => cpuSetsInWords(cpu_sets.a), text: ({ cpu_sets }) => cpuSetsInWords(cpu_sets.a) },
-  { label: "CPU sets b", rank: ({ cpu_sets }) => cpuSetsInWords(cpu_sets.b), text: ({ cpu_sets }) => cpuSetsInWords(cpu_sets.b) },
+  { label: "CPU sets", rank: ({ cpu_sets }) => placement(cpu_sets), text: ({ cpu_sets }) => placement(cpu_sets) },
   { label: "NUMA", rank: ({ numa_policy }) => numa_policy, text: ({ numa_policy }) => numa_policy },
   { label: "MTU", rank: ({ mtu }) => mtu, text: ({ mtu }) => String(mtu) },
   { label: "Batch", rank: ({ batch_packets }) => batch_packets, text: ({ batch_packets }) => String(batch_packets) },
@@ -66,8 +71,8 @@ export function mixColours(low: string, high: string, share: number): string {
   return `rgb(${from.map((channel, index) => Math.round(channel + ((to[index] ?? channel) - channel) * share)).join(", ")})`;
 }
 
-const SHORTEST_LABEL = 16;
-const shorten = (text: string): string => (text.length > SHORTEST_LABEL ? `${text.slice(0, SHORTEST_LABEL - 1)}…` : text);
+const LONGEST_LABEL = 18;
+const shorten = (text: string): string => (text.length > LONGEST_LABEL ? `${text.slice(0, LONGEST_LABEL - 1)}…` : text);
 
 interface ParallelInput {
   trials: readonly TrialView[];
@@ -96,9 +101,11 @@ export function parallelOption({ trials, metric, palette }: ParallelInput): Char
     };
   };
   const label = { color: palette.muted, fontFamily: palette.font, fontSize: 11.5 };
+  // Lines run behind the labels; a border in the colour of the paper keeps these readable.
+  const halo = { textBorderColor: palette.surface, textBorderWidth: 4 };
   const common = {
     nameTextStyle: { ...label, color: palette.text },
-    nameLocation: "start",
+    nameLocation: "end",
     nameGap: 14,
     axisLine: { lineStyle: { color: palette.border } },
     axisTick: { show: false },
@@ -111,8 +118,8 @@ export function parallelOption({ trials, metric, palette }: ParallelInput): Char
       formatter: ({ data }: { data: { title: string; lines: string[] } }) => tooltipLines(data.title, data.lines),
     },
     parallelAxis: [
-      ...axes.map((axis, dim) => ({ ...common, dim, name: axis.label, type: "category", data: axis.values, axisLabel: { ...label, formatter: shorten }, inverse: true })),
-      { ...common, dim: axes.length, name: metric.unit, type: "value", scale: true, axisLabel: label, inverse: false, nameLocation: "end" },
+      ...axes.map((axis, dim) => ({ ...common, dim, name: axis.label, type: "category", data: axis.values, axisLabel: { ...label, ...halo, formatter: shorten } })),
+      { ...common, dim: axes.length, name: metric.unit, type: "value", scale: true, axisLabel: { ...label, ...halo } },
     ],
     series: [{ type: "parallel", smooth: 0.15, emphasis: { lineStyle: { width: 4, opacity: 1 } }, data: trials.map(lineOf) }],
   };

@@ -64,8 +64,8 @@ function TimeTile({ study, now_ms, fetchedAt_ms }: { study: StudyView; now_ms: n
   }
   const left_s = Math.max(0, eta_s - Math.max(0, now_ms - fetchedAt_ms) / 1000);
   return (
-    <Tile label="Time left" note={`${spent} so far`}>
-      about {formatDuration(Math.round(left_s))}
+    <Tile label="Time left, about" note={`${spent} so far`}>
+      {formatDuration(Math.round(left_s))}
     </Tile>
   );
 }

@@ -36,16 +36,18 @@ export function VerdictPanel({ study, verdict }: { study: StudyView; verdict: Ve
         </>
       }
     >
-      <div className={styles.lead}>
-        <p className={`${styles.big} ${conclusion.className}`}>{formatGain(verdict.gain - 1)}</p>
-        <p className={styles.muted}>
-          {verdict.decided_on}: 95% interval {formatGain(verdict.gain_low - 1)} to {formatGain(verdict.gain_high - 1)}, from{" "}
-          {verdict.rounds} paired rounds
-        </p>
-      </div>
-      <p className={styles.words}>{verdict.words}</p>
       <div className={styles.columns}>
         <div className={styles.stack}>
+          <div>
+            <div className={styles.lead}>
+              <p className={`${styles.big} ${conclusion.className}`}>{formatGain(verdict.gain - 1)}</p>
+              <p className={styles.muted}>
+                {verdict.decided_on}: 95% interval {formatGain(verdict.gain_low - 1)} to {formatGain(verdict.gain_high - 1)}, from{" "}
+                {verdict.rounds} paired rounds
+              </p>
+            </div>
+            <p className={styles.words}>{verdict.words}</p>
+          </div>
           <Chart
             label={`Gain over the baseline: ${verdict.metrics.map((metric) => `${metric.label} ${intervalInWords(metric)}`).join("; ")}`}
             option={intervals}
