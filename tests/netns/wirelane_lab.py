@@ -114,7 +114,9 @@ class Lab:
     def run(self, side: str, *argv: str, **options: Any) -> str:
         return sh("ip", "netns", "exec", self.namespace(side), *argv, **options)
 
-    def popen(self, side: str, *argv: str, env: dict[str, str] | None = None, log: pathlib.Path) -> subprocess.Popen[str]:
+    def popen(
+        self, side: str, *argv: str, env: dict[str, str] | None = None, log: pathlib.Path
+    ) -> subprocess.Popen[str]:
         output = log.open("w")
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace(side), *argv],
@@ -137,7 +139,9 @@ class Lab:
         path.chmod(0o600)
         return str(path)
 
-    def start(self, side: str, program: str, env: dict[str, str] | None = None, keys: tuple[str, str] | None = None) -> Device:
+    def start(
+        self, side: str, program: str, env: dict[str, str] | None = None, keys: tuple[str, str] | None = None
+    ) -> Device:
         """Starts `program -f IFNAME` and waits for its UAPI socket."""
         name = self.device_name(side)
         self.started += 1
@@ -166,7 +170,10 @@ class Lab:
         preshared_key: str | None = None,
     ) -> None:
         """Makes the two devices peers; `endpoints` says which side knows where the other is."""
-        for device, other, port, other_port, knows in ((a, b, *ports, endpoints[0]), (b, a, *ports[::-1], endpoints[1])):
+        for device, other, port, other_port, knows in (
+            (a, b, *ports, endpoints[0]),
+            (b, a, *ports[::-1], endpoints[1]),
+        ):
             words = ["listen-port", str(port), "private-key", self.key_file(f"{device.name}.key", device.private_key)]
             words += ["peer", other.public_key]
             if preshared_key:
@@ -188,7 +195,18 @@ class Lab:
     def ping(self, side: str, target: str | None = None, size: int = 56, timeout_s: float = 8.0) -> bool:
         """Whether one ICMP echo comes back within the time."""
         target = target or INNER["b" if side == "a" else "a"]
-        argv = ["ip", "netns", "exec", self.namespace(side), sys.executable, "-c", _PING, target, str(size), str(timeout_s)]
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            self.namespace(side),
+            sys.executable,
+            "-c",
+            _PING,
+            target,
+            str(size),
+            str(timeout_s),
+        ]
         return subprocess.run(argv, check=False, timeout=timeout_s + 5).returncode == 0
 
     def iperf3(self, client: str, *options: str, target: str | None = None, seconds: float = 1) -> dict[str, Any]:
@@ -198,7 +216,9 @@ class Lab:
         log = self.folder / "iperf3-server.log"
         server = self.popen(server_side, "timeout", "30", "iperf3", "-s", "-1", "--forceflush", log=log)
         wait_until(lambda: "Server listening" in log.read_text(), "iperf3 server")
-        report = json.loads(self.run(client, "timeout", "25", "iperf3", "-c", target, "-t", str(seconds), "-J", *options, timeout_s=30))
+        report = json.loads(
+            self.run(client, "timeout", "25", "iperf3", "-c", target, "-t", str(seconds), "-J", *options, timeout_s=30)
+        )
         server.wait(timeout=10)
         assert "error" not in report, report["error"]
         return report["end"]

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use wirelane_engine::{BackendChoice, MAX_BATCH_PACKETS, MAX_CRYPTO_WORKERS, Mode, Offloads};
@@ -83,6 +84,9 @@ pub struct MachineArgs {
     /// Offloads to leave off: any of -gso -gro -uso -tso, separated by commas
     #[arg(long, env = "WIRELANE_OFFLOADS", default_value = "", allow_hyphen_values = true)]
     pub offloads: Offloads,
+    /// For tests only: begin a new handshake when a session is so old, instead of after 120 seconds
+    #[arg(long, env = "WIRELANE_TEST_REKEY_AFTER_S", hide = true)]
+    test_rekey_after_s: Option<u64>,
 }
 
 /// The tuning of `wirelane -f`; `wirelane run` has it in its configuration file.
@@ -142,7 +146,12 @@ fn socket_buffer_bytes(text: &str) -> Result<usize, String> {
 impl MachineArgs {
     /// The default tuning on this machine.
     pub fn tuning(&self) -> Tuning {
-        Tuning { aead: self.aead, offloads: self.offloads, ..Tuning::default() }
+        let mut tuning = Tuning { aead: self.aead, offloads: self.offloads, ..Tuning::default() };
+        if let Some(seconds) = self.test_rekey_after_s {
+            tuning.timings.rekey_after = Duration::from_secs(seconds);
+            tuning.timings.rekey_timeout = tuning.timings.rekey_timeout.min(tuning.timings.rekey_after / 2);
+        }
+        tuning
     }
 }
 

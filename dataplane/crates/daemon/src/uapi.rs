@@ -52,13 +52,26 @@ pub fn read_request(input: &mut impl BufRead) -> io::Result<Option<Result<Reques
     let mut line = Zeroizing::new(String::with_capacity(MAX_LINE_BYTES as usize));
     let Some(first) = read_line(input, &mut line)? else { return Ok(None) };
     match first {
-        "get=1" => Ok(Some(match read_line(input, &mut line)? {
-            Some("") | None => Ok(Request::Get),
-            Some(_) => Err(invalid("get=1 takes nothing more")),
-        })),
+        "get=1" => match skip_rest(input, &mut line)? {
+            0 => Ok(Some(Ok(Request::Get))),
+            _ => Ok(Some(Err(invalid("get=1 takes nothing more")))),
+        },
         "set=1" => read_set(input, &mut line).map(Some),
-        _ => Ok(Some(Err(invalid("a request begins with get=1 or set=1")))),
+        _ => {
+            skip_rest(input, &mut line)?;
+            Ok(Some(Err(invalid("a request begins with get=1 or set=1"))))
+        }
     }
+}
+
+/// Reads to the empty line that ends a request; returns how many lines came before it.
+fn skip_rest(input: &mut impl BufRead, line: &mut String) -> io::Result<usize> {
+    for skipped in 0..MAX_LINES {
+        if let Some("") | None = read_line(input, line)? {
+            return Ok(skipped);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a request without an end"))
 }
 
 fn read_set(input: &mut impl BufRead, line: &mut String) -> io::Result<Result<Request, Refusal>> {

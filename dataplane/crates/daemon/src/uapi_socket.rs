@@ -48,7 +48,8 @@ fn answer(stream: &UnixStream, lane: &Lane) -> io::Result<()> {
                 refusal.errno
             }
         };
-        output.write_all(format!("errno={errno}\n\n").as_bytes())?;
+        // Negative, as wireguard-go answers and wg expects.
+        output.write_all(format!("errno={}\n\n", -errno).as_bytes())?;
     }
     Ok(())
 }

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wirelane_crypto::Aead;
 use wirelane_io::{Buffer, Datagrams, Interest, LinkEvent, LinkMonitor, SendError, Waker, poll};
 use wirelane_packet::{Ecn, ecn};
 use wirelane_protocol::{Event, Instant, Peer, Session, Transmit, Verdict};
 
+use crate::aead::ThreadAead;
 use crate::counters::{EngineReason, ThreadCounters};
 use crate::outbound::OutboundBatch;
 use crate::shared::Shared;
@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 72 << 10;
 pub struct Control<'a> {
     pub shared: &'a Arc<Shared>,
     pub counters: &'a ThreadCounters,
-    pub aead: Aead,
+    pub aead: ThreadAead,
     pub link: LinkMonitor,
     /// Interrupts a send that waits for room, when the lane ends.
     pub stop: Waker,
@@ -35,7 +35,7 @@ impl<'a> Control<'a> {
     pub fn new(
         shared: &'a Arc<Shared>,
         counters: &'a ThreadCounters,
-        aead: Aead,
+        aead: ThreadAead,
         link: LinkMonitor,
         stop: Waker,
     ) -> Self {
@@ -189,7 +189,7 @@ impl<'a> Control<'a> {
             match first {
                 Some(first) => {
                     batch.use_session(Arc::clone(session), first);
-                    batch.seal(&mut self.aead);
+                    batch.seal(self.aead.get());
                     batch.send(self.shared, &self.stop, now, self.counters);
                 }
                 None => self.counters.drop_packets(wirelane_protocol::DropReason::SessionExpired, count),

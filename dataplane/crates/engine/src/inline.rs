@@ -1,7 +1,6 @@
 //! Inline mode: each direction of a lane runs to completion in one thread. No queue, no hand-off.
 
-use wirelane_crypto::Aead;
-
+use crate::aead::ThreadAead;
 use crate::collect::{SocketCollector, Step, TunCollector};
 use crate::counters::ThreadCounters;
 use crate::inbound::{Delivery, InboundBatch};
@@ -13,7 +12,7 @@ pub fn transmit(
     shared: &Shared,
     mut collector: TunCollector,
     mut batch: OutboundBatch,
-    mut aead: Aead,
+    mut aead: ThreadAead,
     counters: &ThreadCounters,
 ) {
     let Ok(stop) = collector.stop_waker().try_clone() else {
@@ -24,7 +23,7 @@ pub fn transmit(
         if !batch.packets.is_empty() {
             let now = shared.now();
             if batch.prepare(shared, now, counters) {
-                batch.seal(&mut aead);
+                batch.seal(aead.get());
                 batch.send(shared, &stop, now, counters);
             }
         }
@@ -49,7 +48,7 @@ pub fn receive(
     shared: &Shared,
     mut collector: SocketCollector,
     mut batch: InboundBatch,
-    mut aead: Aead,
+    mut aead: ThreadAead,
     counters: &ThreadCounters,
 ) {
     let mut delivery = Delivery::new(shared);
@@ -58,7 +57,7 @@ pub fn receive(
         if !batch.is_empty() {
             let now = shared.now();
             batch.sort(shared, now, counters);
-            batch.open(&mut aead);
+            batch.open(aead.get());
             delivery.deliver(&mut batch, shared, now, counters);
             batch.clear();
         }

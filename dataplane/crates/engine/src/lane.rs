@@ -13,6 +13,7 @@ use wirelane_io::{Buffer, LinkMonitor, MemoryPlacement, Netlink, Tun, TunOptions
 use wirelane_packet::{MAX_GSO_BYTES, MAX_TUN_READ, SendBatch, TAG_LEN, TRANSPORT_HEADER_LEN};
 use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 
+use crate::aead::ThreadAead;
 use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
 use crate::control::Control;
 use crate::counters::ThreadCounters;
@@ -134,10 +135,9 @@ impl Lane {
 
     fn start_threads(&self, link: LinkMonitor, on_end: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let tuning = self.tuning.clone();
+        let aead = ThreadAead::new(self.backend);
         let stop = shared.register_packet_thread()?;
         self.spawn("ctl", Stage::Control, 0, move |counters| {
-            let Some(aead) = aead(&tuning) else { return };
             if let Err(why) = Control::new(&shared, counters, aead, link, stop).run() {
                 shared.stop();
                 on_end(why);
@@ -153,19 +153,17 @@ impl Lane {
     }
 
     fn start_inline(&self) -> io::Result<()> {
-        let (shared, tuning) = (Arc::clone(&self.shared), self.tuning.clone());
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
         let place = self.placement_of(Stage::Tx, self.index);
         let collector = self.tun_collector(place)?;
         let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
         self.spawn("tx", Stage::Tx, self.index, move |counters| {
-            let Some(aead) = aead(&tuning) else { return };
             inline::transmit(&shared, collector, batch, aead, counters);
         })?;
-        let (shared, tuning) = (Arc::clone(&self.shared), self.tuning.clone());
-        let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, tuning.batch_packets);
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
+        let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, self.tuning.batch_packets);
         let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
         self.spawn("rx", Stage::Rx, self.index, move |counters| {
-            let Some(aead) = aead(&tuning) else { return };
             inline::receive(&shared, collector, batch, aead, counters);
         })
     }
@@ -177,11 +175,9 @@ impl Lane {
             Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new)
         })?;
         for (k, end) in ends.into_iter().enumerate() {
-            let tuning = self.tuning.clone();
+            let aead = ThreadAead::new(self.backend);
             self.spawn(&format!("sealer{k}"), Stage::Crypto, reader_number * workers + k, move |_| {
-                if let Some(aead) = aead(&tuning) {
-                    pipelined::seal(end, aead);
-                }
+                pipelined::seal(end, aead);
             })?;
         }
         let shared = Arc::clone(&self.shared);
@@ -201,11 +197,9 @@ impl Lane {
         let Pipeline { reader, workers: ends, writer } =
             Pipeline::new(workers, || Buffer::new(INBOUND_BYTES, place).map(InboundBatch::new))?;
         for (k, end) in ends.into_iter().enumerate() {
-            let tuning = self.tuning.clone();
+            let aead = ThreadAead::new(self.backend);
             self.spawn(&format!("opener{k}"), Stage::Crypto, reader_number * workers + k, move |_| {
-                if let Some(aead) = aead(&tuning) {
-                    pipelined::open(end, aead);
-                }
+                pipelined::open(end, aead);
             })?;
         }
         let shared = Arc::clone(&self.shared);
@@ -349,11 +343,6 @@ fn thread_stats(thread: &LaneThread) -> ThreadStats {
         rx: FlowStats::from(&thread.counters.rx),
         drops,
     }
-}
-
-/// The backend has been tried when the lane started.
-fn aead(tuning: &Tuning) -> Option<Aead> {
-    Aead::new(tuning.aead).inspect_err(|error| log::error!("{error}")).ok()
 }
 
 fn udp_options(tuning: &Tuning, fwmark: u32) -> UdpOptions {

@@ -10,6 +10,7 @@
 //! | counters and drop reasons | `counters.rs` |
 #![forbid(unsafe_code)]
 
+mod aead;
 mod collect;
 mod control;
 mod counters;

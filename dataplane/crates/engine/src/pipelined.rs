@@ -11,8 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use wirelane_crypto::Aead;
-
+use crate::aead::ThreadAead;
 use crate::collect::{SocketCollector, Step, TunCollector};
 use crate::counters::{EngineReason, ThreadCounters};
 use crate::inbound::{Delivery, InboundBatch};
@@ -152,8 +151,8 @@ pub fn read_tun(
 }
 
 /// Seals batches, until the reader ends.
-pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: Aead) {
-    end.run(|batch| batch.seal(&mut aead));
+pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: ThreadAead) {
+    end.run(|batch| batch.seal(aead.get()));
 }
 
 /// Sends batches in order, until the workers end.
@@ -189,8 +188,8 @@ pub fn read_sockets(
 }
 
 /// Opens batches, until the reader ends.
-pub fn open(end: WorkerEnd<InboundBatch>, mut aead: Aead) {
-    end.run(|batch| batch.open(&mut aead));
+pub fn open(end: WorkerEnd<InboundBatch>, mut aead: ThreadAead) {
+    end.run(|batch| batch.open(aead.get()));
 }
 
 /// Delivers batches to the TUN in order, until the workers end.
