@@ -1,5 +1,7 @@
 //! Which implementation runs.
 
+#[cfg(target_arch = "x86_64")]
+use crate::ifma::Ifma;
 #[cfg(ipsec_mb)]
 use crate::ipsec_mb::IpsecMb;
 use std::fmt;
@@ -8,7 +10,9 @@ use std::str::FromStr;
 /// An implementation of the AEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// AVX-512.
+    /// AVX-512 IFMA, several packets at a time.
+    Ifma,
+    /// AVX-512, one packet at a time.
     Avx512,
     /// AVX2.
     Avx2,
@@ -43,6 +47,7 @@ impl std::error::Error for Unsupported {}
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Ifma => "ifma",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Sse => "sse",
@@ -57,23 +62,26 @@ impl FromStr for BackendChoice {
     fn from_str(word: &str) -> Result<Self, String> {
         Ok(match word {
             "auto" => Self::Auto,
+            "ifma" => Self::Force(Backend::Ifma),
             "avx512" => Self::Force(Backend::Avx512),
             "avx2" => Self::Force(Backend::Avx2),
             "sse" => Self::Force(Backend::Sse),
             "portable" => Self::Force(Backend::Portable),
-            _ => return Err(format!("unknown AEAD backend {word:?}: auto, avx512, avx2, sse or portable")),
+            _ => return Err(format!("unknown AEAD backend {word:?}: auto, ifma, avx512, avx2, sse or portable")),
         })
     }
 }
 
 /// The backends that run here, best first. Never empty: the portable one is always there.
 pub fn available() -> Vec<Backend> {
-    let all = [Backend::Avx512, Backend::Avx2, Backend::Sse, Backend::Portable];
+    let all = [Backend::Ifma, Backend::Avx512, Backend::Avx2, Backend::Sse, Backend::Portable];
     all.into_iter().filter(|backend| Implementation::new(*backend).is_ok()).collect()
 }
 
 /// The backend's code and its scratch memory.
 pub(crate) enum Implementation {
+    #[cfg(target_arch = "x86_64")]
+    Ifma(Ifma),
     #[cfg(ipsec_mb)]
     IpsecMb(IpsecMb),
     Portable,
@@ -83,6 +91,10 @@ impl Implementation {
     pub(crate) fn new(backend: Backend) -> Result<Self, Unsupported> {
         if backend == Backend::Portable {
             return Ok(Self::Portable);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if backend == Backend::Ifma {
+            return Ifma::new().map(Self::Ifma).ok_or(Unsupported(backend));
         }
         #[cfg(ipsec_mb)]
         if let Some(library) = IpsecMb::new(backend) {

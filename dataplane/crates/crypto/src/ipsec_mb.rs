@@ -66,7 +66,7 @@ impl IpsecMb {
             Backend::Sse => (0, is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq")),
             Backend::Avx2 => (1, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")),
             Backend::Avx512 => (2, has_avx512()),
-            Backend::Portable => return None,
+            Backend::Ifma | Backend::Portable => return None,
         };
         if !runs_here {
             return None;

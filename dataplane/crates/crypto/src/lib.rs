@@ -3,6 +3,8 @@
 //! An [`Aead`] belongs to one thread: it carries the backend's scratch memory.
 
 mod backend;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 #[cfg(ipsec_mb)]
 mod ipsec_mb;
 mod key;
@@ -61,6 +63,8 @@ impl Aead {
     /// If a segment lies outside `buffer`: a bug of the caller.
     pub fn seal_batch(&mut self, buffer: &mut [u8], segments: &[Segment], key: &Key, first_counter: u64) {
         match &mut self.implementation {
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Ifma(ifma) => ifma.seal_batch(buffer, segments, key, first_counter),
             #[cfg(ipsec_mb)]
             Implementation::IpsecMb(library) => library.seal_batch(buffer, segments, key, first_counter),
             Implementation::Portable => portable::seal_batch(buffer, segments, key, first_counter),
@@ -76,6 +80,8 @@ impl Aead {
     pub fn open_batch(&mut self, buffer: &mut [u8], jobs: &[OpenJob<'_>], authentic: &mut Vec<bool>) {
         authentic.clear();
         match &mut self.implementation {
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Ifma(ifma) => ifma.open_batch(buffer, jobs, authentic),
             #[cfg(ipsec_mb)]
             Implementation::IpsecMb(library) => library.open_batch(buffer, jobs, |buffer, job, tag| {
                 authentic.push(tag[..].ct_eq(&buffer[job.segment.tag()]).into());

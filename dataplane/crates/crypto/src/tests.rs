@@ -40,7 +40,7 @@ fn the_portable_backend_is_always_there_and_auto_takes_the_first() {
 
 #[test]
 fn choices_parse() {
-    for backend in [Backend::Avx512, Backend::Avx2, Backend::Sse, Backend::Portable] {
+    for backend in [Backend::Ifma, Backend::Avx512, Backend::Avx2, Backend::Sse, Backend::Portable] {
         assert_eq!(backend.to_string().parse(), Ok(BackendChoice::Force(backend)));
     }
     assert_eq!("auto".parse(), Ok(BackendChoice::Auto));
@@ -73,6 +73,25 @@ fn every_length_agrees_with_the_portable_backend() {
                 "{backend} opens {segment:?} differently"
             );
             assert!(buffer[segment.header()] == plain[segment.header()], "{backend} touches headers");
+        }
+    }
+}
+
+/// The same in runs of one length, with every number of packets that fills the lanes differently.
+#[test]
+fn every_length_and_run_agrees_with_the_portable_backend() {
+    let key = Key::new(std::array::from_fn(|i| (i * 11) as u8));
+    for (i, len) in (0..200).chain((200..1600).step_by(7)).chain([1408, 1420, 8192]).enumerate() {
+        let (plain, segments) = batch(&vec![len; 1 + i % 37], i as u8);
+        let mut expected = plain.clone();
+        aead(Backend::Portable).seal_batch(&mut expected, &segments, &key, u64::MAX - 9);
+        for backend in available() {
+            let mut aead = aead(backend);
+            let mut buffer = plain.clone();
+            aead.seal_batch(&mut buffer, &segments, &key, u64::MAX - 9);
+            assert!(buffer == expected, "{backend} seals {} x {len} differently", segments.len());
+            assert!(open_all(&mut aead, &mut buffer, &segments, &key, u64::MAX - 9).iter().all(|ok| *ok));
+            assert!(segments.iter().all(|s| buffer[s.plaintext()] == plain[s.plaintext()]), "{backend} opens {len}");
         }
     }
 }
@@ -110,12 +129,13 @@ fn a_segment_outside_the_buffer_panics() {
 proptest! {
     #[test]
     fn backends_agree_on_any_batch(
-        lens in proptest::collection::vec(0usize..3000, 0..70),
+        runs in proptest::collection::vec((0usize..3000, 1usize..40), 0..5),
         secret in any::<[u8; 32]>(),
         first in any::<u64>(),
         seed in any::<u8>(),
     ) {
         let key = Key::new(secret);
+        let lens: Vec<_> = runs.iter().flat_map(|(len, count)| vec![*len; *count]).collect();
         let (plain, segments) = batch(&lens, seed);
         let mut expected = plain.clone();
         aead(Backend::Portable).seal_batch(&mut expected, &segments, &key, first);
@@ -128,9 +148,13 @@ proptest! {
 
     #[test]
     fn one_batch_may_mix_keys_and_lengths(
-        packets in proptest::collection::vec((0usize..2000, 0usize..3, any::<u64>(), any::<bool>()), 1..40),
+        runs in proptest::collection::vec((0usize..2000, 0usize..3, any::<u64>(), 1usize..30, any::<u64>()), 1..5),
     ) {
         let keys = [Key::new([1; 32]), Key::new([2; 32]), Key::new([3; 32])];
+        let packets: Vec<_> = runs.iter()
+            .flat_map(|(len, key, counter, count, tampered)| (0..*count)
+                .map(move |i| (*len, *key, counter.wrapping_mul(i as u64 + 1), tampered >> i & 3 == 3)))
+            .collect();
         let lens: Vec<_> = packets.iter().map(|(len, ..)| *len).collect();
         let (plain, segments) = batch(&lens, 0);
         let mut sealed = plain.clone();
