@@ -121,10 +121,13 @@ impl Peer {
         }
     }
 
-    /// Forgets the source address to send from, so that routing chooses again.
-    pub(crate) fn clear_source(&self) {
-        if let Some(endpoint) = self.endpoint.load().as_deref().filter(|endpoint| endpoint.local.is_some()) {
-            self.endpoint.store(Some(Arc::new(Endpoint::new(endpoint.remote))));
+    /// Forgets the source address to send from, so that routing chooses again. For a peer that does not answer, and for
+    /// senders who find that the address is gone.
+    pub fn forget_source(&self) {
+        let present = self.endpoint.load();
+        if let Some(endpoint) = present.as_deref().filter(|endpoint| endpoint.local.is_some()) {
+            // A peer that roams at this moment is not moved back.
+            self.endpoint.compare_and_swap(&present, Some(Arc::new(Endpoint::new(endpoint.remote))));
         }
     }
 

@@ -247,3 +247,83 @@ fn empty_slots(len: usize) -> Box<[ArcSwapOption<Receiver>]> {
     debug_assert!(len.is_power_of_two());
     (0..len).map(|_| ArcSwapOption::empty()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    fn session(role: Role) -> Session {
+        let keys = TransportKeys { send: Zeroizing::new([0xab; 32]), receive: Zeroizing::default() };
+        Session::new((0x1234_5678, 9), role, keys, Timings::default(), at(1000))
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn sessions_age() {
+        let verdicts = |role, age: u64| {
+            let session = session(role);
+            (session.send_verdict(at(1000 + age)), session.receive_verdict(at(1000 + age)))
+        };
+        use Verdict::{Expired, RekeyWanted, Usable};
+        assert_eq!(verdicts(Role::Initiator, 119), (Usable, Usable));
+        assert_eq!(verdicts(Role::Initiator, 120), (RekeyWanted, Usable));
+        assert_eq!(verdicts(Role::Initiator, 165), (RekeyWanted, RekeyWanted));
+        assert_eq!(verdicts(Role::Responder, 179), (Usable, Usable));
+        assert_eq!(verdicts(Role::Initiator, 180), (Expired, Expired));
+        assert_eq!(verdicts(Role::Responder, 180), (Expired, Expired));
+    }
+
+    #[test]
+    fn counters_run_out() {
+        let session = session(Role::Responder);
+        assert_eq!(session.reserve_counters(REKEY_AFTER_MESSAGES), Some(0));
+        assert_eq!(session.send_verdict(at(1000)), Verdict::Usable);
+        assert_eq!(session.reserve_counters(1), Some(REKEY_AFTER_MESSAGES));
+        assert_eq!(session.send_verdict(at(1000)), Verdict::RekeyWanted);
+        let rest = REJECT_AFTER_MESSAGES - session.sent_messages();
+        assert_eq!(session.reserve_counters(rest + 1), None);
+        assert_eq!(session.reserve_counters(u64::MAX), None);
+        assert_eq!(session.reserve_counters(rest), Some(REKEY_AFTER_MESSAGES + 1));
+        assert_eq!(session.reserve_counters(1), None);
+        assert_eq!(session.send_verdict(at(1000)), Verdict::Expired);
+        assert_eq!(session.receive_verdict(at(1000)), Verdict::Usable);
+    }
+
+    #[test]
+    fn threads_never_reserve_the_same_counter() {
+        let session = session(Role::Initiator);
+        let reserve = || (0..1000).filter_map(|n| session.reserve_counters(n % 3 + 1)).collect::<Vec<_>>();
+        let firsts = std::thread::scope(|scope| {
+            let threads = [scope.spawn(reserve), scope.spawn(reserve), scope.spawn(reserve)];
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<BTreeSet<_>>()
+        });
+        assert_eq!(firsts.len(), 3000);
+        assert_eq!(session.sent_messages(), 3 * (0..1000).map(|n| n % 3 + 1).sum::<u64>());
+    }
+
+    #[test]
+    fn a_growing_table_keeps_its_sessions() {
+        use crate::peer::PeerId;
+        let peer = Arc::new(Peer::new(PeerId(0), crate::keys::PublicKey::from([0; 32])));
+        let receiver = Arc::new(Receiver { session: Arc::new(session(Role::Initiator)), peer });
+        let table = SessionTable::new(64);
+        table.insert(&receiver);
+        for slots in [128, 4096] {
+            table.grow(slots);
+            assert!(Arc::ptr_eq(&table.lookup(0x1234_5678).unwrap(), &receiver));
+            assert_eq!(table.lookup(0x1234_5678 ^ 1 << 31).err(), Some(DropReason::UnknownReceiverIndex));
+        }
+        table.remove(0x1234_5678);
+        assert!(table.lookup(0x1234_5678).is_err());
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        assert!(!format!("{:?}", session(Role::Initiator)).contains("171"));
+    }
+}

@@ -5,7 +5,10 @@ use std::time::Duration;
 /// A moment on the caller's monotonic clock, in nanoseconds since any fixed origin.
 ///
 /// Use a clock that goes on while the machine sleeps (Linux's `CLOCK_BOOTTIME`): a session that is too old must stay
-/// too old after a suspend.
+/// too old after a suspend. It has to be exact, not coarse, and one reading serves a whole batch: after the batch has
+/// been read, before anything of it is passed on. From the order of the readings the timers conclude what answered
+/// what. Of two that are equal, the later call is taken for an answer; within one tick of a coarse clock that would
+/// often be wrong, and cost a needless handshake after an exchange on a fast link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

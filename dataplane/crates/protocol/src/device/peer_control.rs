@@ -312,7 +312,8 @@ impl PeerControl {
         let session = Arc::new(Session::new(indices, role, keys, core.timings, now));
         let receiver = Arc::new(Receiver { session, peer: self.path.clone() });
         core.forwarding.sessions.insert(&receiver);
-        for dropped in self.keypairs.install(receiver) {
+        let peer_has_precedence = core.identity.as_ref().is_some_and(|own| own.public > *self.path.public_key());
+        for dropped in self.keypairs.install(receiver, peer_has_precedence) {
             core.forget_session(&dropped);
         }
         self.timers.session_derived(now, &core.timings);
@@ -379,7 +380,7 @@ impl PeerControl {
             self.wipe(core);
         }
         if due.no_answer {
-            self.path.clear_source();
+            self.path.forget_source();
         }
         if due.no_answer || due.rekey && matches!(self.handshake, Handshake::Idle) {
             self.request_initiation(core, now);
@@ -406,7 +407,7 @@ impl PeerControl {
                     self.purge_staged(core);
                     self.timers.gave_up(now.monotonic, &core.timings);
                 } else {
-                    self.path.clear_source();
+                    self.path.forget_source();
                     self.send_initiation(attempts_from, core, now);
                 }
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wirelane_protocol::{MessageKind, Timings};
+use wirelane_protocol::MessageKind;
 
 use crate::simulation::{A, ATTACKER, B, Datagram, Link, Side, World, other};
 
@@ -130,8 +130,8 @@ impl Run {
     }
 }
 
-fn run(seed: u64, timings: Timings, steps: &[Step]) {
-    let world = World::with_timings(seed, timings);
+fn run(seed: u64, steps: &[Step]) {
+    let world = World::new(seed);
     let mut run = Run { world, sent: [BTreeSet::new(), BTreeSet::new()], next: 0 };
     for step in steps {
         run.take(step);
@@ -141,12 +141,18 @@ fn run(seed: u64, timings: Timings, steps: &[Step]) {
     run.check_safety();
 }
 
+/// Each case is hours of virtual time, so there are few by default; PROPTEST_CASES asks for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { default } else { ProptestConfig { cases: 64, ..default } }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn promises_are_kept(seed in any::<u64>(), steps in proptest::collection::vec(step(), 1..80)) {
-        run(seed, Timings::default(), &steps);
+        run(seed, &steps);
     }
 
     #[test]
