@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from app.cli.failures import CommandError, Exit
@@ -20,11 +19,14 @@ def print_diagnosis(as_json: bool) -> None:
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:
-        table = Table("", "", "found", "what to do", box=None, header_style="bold")
+        console = Console()
         for item in found.items:
-            state = Text(item.state, style=_STYLE[item.state])
-            table.add_row(state, Text(item.title), Text(item.detail), Text(item.hint))
-        Console().print(table)
+            line = Text(f"{item.state:9}", style=_STYLE[item.state]) + Text(
+                f"{item.title}: {item.detail}", style="default"
+            )
+            console.print(line, soft_wrap=True)
+            if item.hint:
+                console.print(Text(f"          → {item.hint}", style="dim"), soft_wrap=True)
     if not found.can_tune_netns:
-        missing = ", ".join(item.title for item in found.items if item.required)
+        missing = ", ".join(item.title for item in found.items if item.required and item.state != "ok")
         raise CommandError(f"`wiretune tune` cannot work here: {missing}", code=Exit.MACHINE)

@@ -12,13 +12,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-_PHASE_WORDS = {
-    "baseline": "baseline",
-    "search": "search",
-    "playoff": "playoff",
-    "verdict": "verdict",
-}
-
 
 def duration_words(seconds: float) -> str:
     """ "45 s", "3 min 05 s", "2 h 10 min"."""
@@ -82,6 +75,8 @@ class StudyDisplay:
                 )
             case "study.progress":
                 self._progress, self._progress_at = data, time.monotonic()
+            case "trial.started":
+                self._line(f"{trial_words(data['number'])} is {data['words']}")
             case "block.started":
                 self._running, self._lab = data, ""
             case "block.phase":
@@ -94,13 +89,12 @@ class StudyDisplay:
                 pass
 
     def _block_finished(self, data: dict[str, Any]) -> None:
-        running, self._running, self._lab = self._running, None, ""
-        words = running["words"] if running else ""
-        what = f"{_PHASE_WORDS[data['phase']]} {data['block'] + 1}, {trial_words(data['number'])}"
-        if data["number"] is None and data["phase"] == "baseline":
-            what = f"baseline {data['block'] + 1}"
+        self._running, self._lab = None, ""
+        what = f"{data['phase']} {data['block'] + 1}"
+        if data["phase"] != "baseline":
+            what += f", {trial_words(data['number'])}"
         came = metrics_words(data["metrics"]) if data["metrics"] else f"{data['state']}: {data['detail']}"
-        self._line(f"{what}: {came} · {words}{self._tail()}")
+        self._line(f"{what}: {came}{self._tail()}")
 
     def _tail(self) -> str:
         parts = []
@@ -129,7 +123,7 @@ class StudyDisplay:
         if self._running:
             running = self._running
             grid.add_row("trying", Text(f"{trial_words(running['number'])}: {running['words']}"))
-            lab = f"{_PHASE_WORDS[running['phase']]} {running['block'] + 1}"
+            lab = f"{running['phase']} {running['block'] + 1}"
             grid.add_row("now", Text(f"{lab} · {self._lab}" if self._lab else lab))
         best = self._progress.get("best")
         if best:

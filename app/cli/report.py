@@ -15,8 +15,9 @@ def print_result(console: Console, result: dict[str, Any]) -> None:
     verdict = result["verdict"]
     marked = " (simulated)" if result["simulated"] else ""
     table = Table(title=f"Study {result['study']} on {result['testbed']}{marked}", title_justify="left")
-    for column in ("", "baseline", "best", "gain", "95% interval"):
-        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    table.add_column("")  # the only column that may wrap on a narrow terminal: figures are never cut
+    for column in ("baseline", "best", "gain", "95% interval"):
+        table.add_column(column, justify="right", no_wrap=True)
     for metric in verdict["metrics"]:
         table.add_row(
             f"{metric['label']}, {metric['unit']}",

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session, selectinload
 
 from app.bundles.site import Site
 from app.database import Database, now
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, InvalidError, NotFoundError
 from app.events import service as events
 from app.jobs import Jobs
 from app.pagination import Page
 from app.studies.models import Block, Study, Trial
 from app.studies.schemas import BundleView, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.space import search_space
 from app.studies.states import CANCELLABLE, FINISHED, RESUMABLE, StudyState, allowed
 from app.studies.views import baseline_score, study_result, study_view, trial_detail, trial_view
 from app.testbeds.service import TestbedService
@@ -38,6 +39,12 @@ class StudyService:
                 "seed": secrets.randbits(32) if body.seed is None else body.seed,
             }
         )
+        provisioned = self._testbeds.provisioned(body.testbed)
+        if provisioned is not None:
+            try:
+                search_space(spec, provisioned)
+            except ValueError as error:
+                raise InvalidError(f"The search space is impossible on testbed {body.testbed}: {error}") from error
         study = Study(
             id=secrets.token_hex(6),
             label=body.label,

@@ -36,6 +36,8 @@ class SimulationOptions(BaseModel):
     sample_time_ratio: float = Field(
         0.0, ge=0, le=1, description="share of a sample's duration that really passes; 0: answers at once"
     )
+    lab_failure_ratio: float = Field(0.0, ge=0, le=1, description="share of blocks that the simulated lab fails")
+    broken_candidate_ratio: float = Field(0.0, ge=0, le=1, description="share of candidates that cannot run")
 
 
 class TestbedCreate(BaseModel):

@@ -101,6 +101,12 @@ class TestbedService:
             _check_cpus(candidate, testbed)
         return testbed
 
+    def provisioned(self, name: str) -> ProvisionedTestbed | None:
+        """What the driver reported when it was provisioned last; None before. Raises NotFoundError."""
+        with self._database.reading() as session:
+            provisioned = _existing(session, name).provisioned
+        return ProvisionedTestbed.model_validate(provisioned) if provisioned else None
+
     # -- for the workflows ----------------------------------------------------------------------------------------
 
     def is_current(self, name: str, job: str) -> bool:

@@ -30,5 +30,7 @@ def _simulated(name: str, options: SimulationOptions) -> TestbedDriver:
         noise=Noise(spread=options.noise_ratio),
         seed=options.seed,
         time_scale=options.sample_time_ratio,
+        lab_failure_rate=options.lab_failure_ratio,
+        broken_candidate_rate=options.broken_candidate_ratio,
     )
     return SimDriver(name, settings)

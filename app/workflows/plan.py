@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from app.lab.driver import ProvisionedTestbed
 from app.studies.recording import StudySnapshot
 from app.studies.schemas import StudyCreate
-from tuner.candidate import Candidate, Engine
+from app.studies.space import search_space
+from tuner.candidate import Candidate
 from tuner.history import ProcedureSettings
 from tuner.procedure import Procedure
-from tuner.samples import Workload
 from tuner.space import SearchSpace
-from tuner.topology import Topology
-from tuner.tunables import Narrowing, Params
+from tuner.tunables import Params
 
 if TYPE_CHECKING:
     from tuner.search import StudySearch
@@ -42,36 +38,9 @@ class Plan:
         return cls(space, Procedure(procedure_settings(study.spec), space.baseline()))
 
 
-def search_space(spec: StudyCreate, provisioned: ProvisionedTestbed) -> SearchSpace:
-    """The space of a study on a testbed. Raises ValueError that says what is impossible there."""
-    gateways = provisioned.gateways
-    engines = set(gateways["a"].engines) & set(gateways["b"].engines)
-    return SearchSpace.from_host(
-        topologies={name: Topology.model_validate(gateway.topology) for name, gateway in gateways.items()},
-        engines=engines,
-        shared_machine=provisioned.shared_machine,
-        underlay_mtu=provisioned.underlay_mtu,
-        narrowing=_narrowing(spec.space or Narrowing(), spec.engines),
-        symmetric_traffic=_is_symmetric(spec.workloads or ()),
-    )
-
-
 def params_in(space: SearchSpace, candidate: Candidate) -> Params:
     """The candidate's value of each tunable; empty for a baseline of the user's own that the space does not hold."""
     return space.params_of(candidate) if candidate in space else {}
-
-
-def _narrowing(narrowing: Narrowing, engines: Sequence[Engine] | None) -> Narrowing:
-    return narrowing if engines is None else narrowing.model_copy(update={"engine": tuple(engines)})
-
-
-def _is_symmetric(workloads: Sequence[Workload]) -> bool:
-    """Whether the workloads load both directions alike."""
-    balance: Counter[Workload] = Counter()
-    for workload in workloads:
-        neutral = workload.model_copy(update={"direction": "both"})
-        balance[neutral] += {"forward": 1, "reverse": -1, "both": 0}[workload.direction]
-    return not any(balance.values())
 
 
 def procedure_settings(spec: StudyCreate) -> ProcedureSettings:

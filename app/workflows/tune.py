@@ -141,7 +141,10 @@ class StudyRunner:
         self._lab.rollback(study.testbed)
         verdict = plan.procedure.verdict(study.history) if finish.reason == "complete" else None
         if verdict is None:
-            message = finish.message if finish.reason != "complete" else "Too few verdict rounds could be measured."
+            message = finish.message if finish.reason != "complete" else "too few verdict rounds could be measured"
+            reason = study.history.last_reason()
+            if reason and reason not in message:
+                message += f"; the last reason: {reason}"
             return self._fail(study.id, message[:1].upper() + message[1:], "Resuming the study tries again.")
         self._recorder.record_verdict(study.id, verdict)
         if study.state is StudyState.SEARCHING:  # every finalist broke but one: nothing was left to play off

@@ -1,0 +1,95 @@
+"""`kill -9` of the service in the middle of a study, then a restart: the study goes on where it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A service of this test alone."""
+    service = ServiceProcess(tmp_path / "data")
+    service.data_dir.mkdir(mode=0o700)
+    service.start()
+    yield service
+    service.stop()
+
+
+def blocks_of(result: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """The blocks of a study by what they measured."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for trial in result["trials"]:
+        for block in trial["measured"]:
+            found.setdefault((trial["number"], block["phase"], block["index"]), []).append(block)
+    return found
+
+
+def test_study_survives_kill_and_stop(service: ServiceProcess) -> None:
+    with service.client() as client:
+        make_testbed(client, "sim", sample_time_ratio=0.05)
+        study_id = make_study(client, "sim", trials=3, sample_seconds=10)
+        waiting_id = make_study(client, "sim", trials=1)
+        path = f"/studies/{study_id}"
+        wait_for(client, path, lambda study: study["progress"]["blocks_done"] >= 3 and study["progress"]["running"])
+        service.kill()
+
+    before = _read_result(service, path, start=True)
+    with service.client() as client:
+        wait_for(client, path, lambda study: study["progress"]["blocks_done"] >= 6)
+        assert service.stop() == 0
+    stopped = _read_result(service, path, start=True)
+    assert stopped["state"] not in ("failed", "cancelled")
+
+    with service.client() as client:
+        study = wait_for(client, path, finished)
+        assert study["state"] == "completed", study["failure"]
+        after = client.get(f"{path}/result").json()
+        for earlier in (before, stopped):
+            now = blocks_of(after)
+            for key, blocks in blocks_of(earlier).items():
+                assert now[key] == blocks, "a finished block was lost or measured again"
+        assert all(len(blocks) == 1 for blocks in blocks_of(after).values())
+        assert [trial["number"] for trial in after["trials"]] == [None, 0, 1, 2]
+
+        with event_stream(client, f"{path}/events?until_finished=true") as stream:
+            done = Counter(
+                (event["data"]["number"], event["data"]["phase"], event["data"]["block"])
+                for event in stream
+                if event["type"] == "block.finished"
+            )
+        assert set(done.values()) == {1}
+        assert wait_for(client, f"/studies/{waiting_id}", finished)["state"] == "completed"
+    assert service.token not in service.log.replace(f"): {service.token}", "")
+
+
+def _read_result(service: ServiceProcess, path: str, *, start: bool) -> dict[str, Any]:
+    if start:
+        service.start()
+    with service.client() as client:
+        return dict(client.get(f"{path}/result").json())
+
+
+def test_cancelling_survives_kill(service: ServiceProcess) -> None:
+    with service.client() as client:
+        make_testbed(client, "sim", sample_time_ratio=0.05)
+        study_id = make_study(client, "sim", sample_seconds=10)
+        wait_for(client, f"/studies/{study_id}", lambda study: study["progress"]["running"])
+        client.post(f"/studies/{study_id}/cancel")
+        service.kill()
+    service.start()
+    with service.client() as client:
+        assert wait_for(client, f"/studies/{study_id}", finished)["state"] == "cancelled"
+
+
+def test_second_service_on_the_same_data_is_refused(service: ServiceProcess) -> None:
+    other = ServiceProcess(service.data_dir)
+    with pytest.raises(AssertionError, match="is served by process"):
+        other.start()
+    assert httpx.get(f"{service.base_url}/api/v1/health", trust_env=False).status_code == 200

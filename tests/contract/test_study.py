@@ -1,0 +1,205 @@
+"""A study from its creation to its bundle, followed, cancelled and resumed, on the simulated testbed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import time
+from itertools import pairwise
+
+import httpx
+from service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
+
+from tuner.candidate import Candidate
+
+
+def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
+    study_id = make_study(client, "sim", label="whole")
+    study = wait_for(client, f"/studies/{study_id}", finished)
+    assert study["state"] == "completed", study["failure"]
+    assert study["simulated"] is True
+    assert study["progress"]["trials_done"] == 2
+    assert study["progress"]["running"] is None
+    assert study["verdict"]["rounds"] == 3
+
+    result = client.get(f"/studies/{study_id}/result").json()
+    assert result["gain"]["gain_low"] <= result["gain"]["gain"] <= result["gain"]["gain_high"]
+    assert result["baseline"]["is_baseline"] is True
+    assert result["baseline"]["candidate"] == study["verdict"]["baseline"]
+    assert result["best"]["candidate"] == study["verdict"]["best"]
+    assert [trial["number"] for trial in result["trials"]] == [None, 0, 1]
+    for trial in result["trials"]:
+        assert trial["measured"]
+        for block in trial["measured"]:
+            assert all(sample["simulated"] for sample in block["samples"])
+            assert block["samples"][0]["throughput_gbps"] > 0
+    assert set(result["gateways"]) == {"a", "b"}
+
+    listed = client.get(f"/studies/{study_id}/trials").json()
+    assert listed["total"] == 3
+    detail = client.get(f"/trials/{listed['items'][1]['id']}").json()
+    assert detail["number"] == 0
+    assert detail["measured"][0]["samples"]
+
+    bundle = client.get(f"/studies/{study_id}/bundle").json()
+    content = client.get(f"/studies/{study_id}/bundle/download").content
+    assert hashlib.sha256(content).hexdigest() == bundle["sha256"]
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        assert any(name.endswith("SHA256SUMS") for name in archive.getnames())
+
+
+def test_events_resume_after_the_last_one_seen(client: httpx.Client) -> None:
+    study_id = make_study(client, "sim")
+    wait_for(client, f"/studies/{study_id}", finished)
+    path = f"/studies/{study_id}/events?until_finished=true"
+    with event_stream(client, path) as stream:
+        everything = list(stream)
+    ids = [event["id"] for event in everything]
+    assert all(before < after for before, after in pairwise(ids))
+    states = [event["data"]["state"] for event in everything if event["type"] == "study.state"]
+    assert states == ["queued", "provisioning", "baseline", "searching", "confirming", "bundling", "completed"]
+    assert {"trial.started", "block.started", "block.phase", "block.finished", "study.verdict", "study.bundle"} <= {
+        event["type"] for event in everything
+    }
+    middle = len(ids) // 2
+    with event_stream(client, path, last_id=ids[middle]) as stream:
+        assert [event["id"] for event in stream] == ids[middle + 1 :]
+    with event_stream(client, "/events", last_id=ids[-2]) as stream:
+        assert next(stream) == everything[-1]
+
+
+def test_events_arrive_while_it_happens(client: httpx.Client) -> None:
+    make_testbed(client, "live", sample_time_ratio=0.1)
+    with event_stream(client, "/events") as stream:
+        study_id = make_study(client, "live", sample_seconds=5)
+        for event in stream:
+            if event["type"] == "block.started" and event["study_id"] == study_id:
+                break
+        running = client.get(f"/studies/{study_id}").json()["progress"]["running"]
+        assert running is not None
+        assert running["words"] == event["data"]["words"]
+    client.post(f"/studies/{study_id}/cancel")
+    wait_for(client, f"/studies/{study_id}", finished)
+
+
+def test_cancel_and_resume(client: httpx.Client) -> None:
+    make_testbed(client, "slow", sample_time_ratio=0.1)
+    study_id = make_study(client, "slow", trials=3, sample_seconds=10)
+    path = f"/studies/{study_id}"
+    wait_for(client, path, lambda study: study["progress"]["blocks_done"] >= 1)
+
+    asked = time.monotonic()
+    assert client.post(f"{path}/cancel").status_code == 202
+    assert client.post(f"{path}/cancel").status_code == 409
+    wait_for(client, path, finished)
+    assert time.monotonic() - asked < 5
+    assert client.post(f"{path}/cancel").status_code == 409
+    cancelled = client.get(f"{path}/result").json()
+    assert cancelled["state"] == "cancelled"
+    assert cancelled["verdict"] is None
+
+    assert client.post(f"{path}/resume").status_code == 202
+    assert client.post(f"{path}/resume").status_code == 409
+    study = wait_for(client, path, finished)
+    assert study["state"] == "completed", study["failure"]
+    before = {trial["id"]: trial["measured"] for trial in cancelled["trials"]}
+    after = {trial["id"]: trial["measured"] for trial in client.get(f"{path}/result").json()["trials"]}
+    for trial_id, blocks in before.items():
+        assert after[trial_id][: len(blocks)] == blocks
+
+
+def test_one_job_a_testbed(client: httpx.Client) -> None:
+    make_testbed(client, "queue", sample_time_ratio=0.1)
+    first = make_study(client, "queue", sample_seconds=10)
+    second = make_study(client, "queue")
+    wait_for(client, f"/studies/{first}", lambda study: study["progress"]["blocks_done"] >= 1)
+    assert client.get(f"/studies/{second}").json()["state"] == "queued"
+    assert client.delete("/testbeds/queue").status_code == 409
+    assert client.post(f"/studies/{second}/cancel").json()["state"] == "cancelled"
+    client.post(f"/studies/{first}/cancel")
+    wait_for(client, f"/studies/{first}", finished)
+    assert client.get(f"/studies/{second}").json()["started_at"] is None
+    assert client.delete("/testbeds/queue").status_code == 202
+    wait_for(client, "/testbeds/queue", lambda answer: answer.get("status") == 404)
+    assert client.get(f"/studies/{first}").json()["testbed"] == "queue"
+
+
+def test_broken_candidates_are_infeasible_not_scored(client: httpx.Client) -> None:
+    make_testbed(client, "broken", broken_candidate_ratio=0.5)
+    # Half of all candidates cannot run, by their key; the baseline must be one of the other half.
+    sound = next(lanes for lanes in range(1, 65) if int(Candidate(lanes=lanes).key, 16) > 16**16 / 2)
+    study_id = make_study(client, "broken", trials=8, space={"baseline": {"lanes": sound}})
+    wait_for(client, f"/studies/{study_id}", finished)
+    trials = client.get(f"/studies/{study_id}/trials").json()["items"]
+    states = [trial["state"] for trial in trials if not trial["is_baseline"]]
+    assert "infeasible" in states
+    for trial in trials:
+        if trial["state"] == "infeasible":
+            assert trial["metrics"] is None
+            assert "cannot run" in trial["detail"]
+
+
+def test_failing_lab_ends_the_study_with_its_reason(client: httpx.Client) -> None:
+    make_testbed(client, "failing", lab_failure_ratio=1.0)
+    study_id = make_study(client, "failing")
+    study = wait_for(client, f"/studies/{study_id}", finished)
+    assert study["state"] == "failed"
+    assert "a simulated fault of the lab" in study["failure"]["message"]
+    trials = client.get(f"/studies/{study_id}/result").json()["trials"]
+    assert [block["state"] for block in trials[0]["measured"]] == ["failed"] * len(trials[0]["measured"])
+    assert trials[0]["metrics"] is None
+
+
+def test_lab_faults_are_retried_and_never_scored(client: httpx.Client) -> None:
+    make_testbed(client, "flaky", lab_failure_ratio=0.1, seed=3)
+    study_id = make_study(client, "flaky", trials=4)
+    study = wait_for(client, f"/studies/{study_id}", finished)
+    assert study["state"] == "completed", study["failure"]
+    blocks = [
+        block for trial in client.get(f"/studies/{study_id}/result").json()["trials"] for block in trial["measured"]
+    ]
+    failed = [block for block in blocks if block["state"] == "failed"]
+    assert failed
+    for block in failed:
+        assert block["samples"] == []
+        repeats = [one["attempt"] for one in blocks if (one["phase"], one["index"]) == (block["phase"], block["index"])]
+        assert max(repeats) > 1
+
+
+def test_measurement(client: httpx.Client) -> None:
+    workloads = [{"direction": "forward", "duration_s": 1}, {"direction": "both", "duration_s": 1}]
+    body = {"testbed": "sim", "candidate": {"lanes": 2}, "workloads": workloads}
+    response = client.post("/measurements", json=body)
+    assert response.status_code == 202
+    path = f"/measurements/{response.json()['id']}"
+    assert response.headers["Location"] == f"/api/v1{path}"
+    measurement = wait_for(client, path, lambda one: one["state"] == "completed")
+    assert [sample["workload"]["direction"] for sample in measurement["samples"]] == ["forward", "both"]
+    assert client.post(f"{path}/cancel").status_code == 409
+
+
+def test_measurement_cancelled_while_it_runs(client: httpx.Client) -> None:
+    make_testbed(client, "long", sample_time_ratio=1)
+    body = {"testbed": "long", "workloads": [{"duration_s": 60}]}
+    path = f"/measurements/{client.post('/measurements', json=body).json()['id']}"
+    wait_for(client, path, lambda one: one["state"] == "running" and one["lab_phase"])
+    asked = time.monotonic()
+    assert client.post(f"{path}/cancel").json()["state"] == "cancelling"
+    wait_for(client, path, lambda one: one["state"] == "cancelled")
+    assert time.monotonic() - asked < 5
+
+
+def test_bundle_is_rebuilt_when_its_file_is_gone(client: httpx.Client, service: ServiceProcess) -> None:
+    study_id = make_study(client, "sim")
+    study = wait_for(client, f"/studies/{study_id}", finished)
+    path = service.data_dir / "bundles" / study["bundle"]["filename"]
+    path.unlink()
+    assert client.get(f"/studies/{study_id}/bundle/download").status_code == 404
+    assert client.post(f"/studies/{study_id}/bundle").status_code == 202
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    content = client.get(f"/studies/{study_id}/bundle/download").content
+    assert hashlib.sha256(content).hexdigest() == study["bundle"]["sha256"]
