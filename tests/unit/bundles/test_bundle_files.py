@@ -64,9 +64,13 @@ def test_wirelane_configuration(winner: Candidate, site: Site, tmp_path: Path) -
         assert last["private_key_file"] == f"/etc/wiretune/keys/{last['interface']}"
     if not WIRELANE.exists():
         pytest.skip("dataplane/target/release/wirelane is not built")
+    keys = tmp_path / "keys"
+    interfaces = [site.interface(lane) for lane in range(winner.lanes)]
+    (tmp_path / "keys.sh").write_bytes(files["keys.sh"])
+    subprocess.run(["sh", tmp_path / "keys.sh", "generate", keys, *interfaces], capture_output=True, check=True)
     for name in ("a", "b"):
         config_file = tmp_path / f"{name}.toml"
-        config_file.write_text(filled(files[f"{name}/wirelane.toml"]))
+        config_file.write_text(filled(files[f"{name}/wirelane.toml"]).replace("/etc/wiretune/keys", str(keys)))
         checked = subprocess.run(
             [WIRELANE, "check", "--config", config_file], capture_output=True, text=True, check=False
         )
@@ -74,6 +78,7 @@ def test_wirelane_configuration(winner: Candidate, site: Site, tmp_path: Path) -
         config_file.write_bytes(files[f"{name}/wirelane.toml"])
         unfilled = subprocess.run([WIRELANE, "check", "--config", config_file], capture_output=True, check=False)
         assert unfilled.returncode != 0, "a placeholder must not pass for a key"
+        assert b"public key" in unfilled.stderr
 
 
 def test_both_ends_of_a_lane_agree() -> None:
