@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -130,6 +130,10 @@ class Candidate(_Value):
         if self.crypto_workers is None:
             raise ValueError("pipelined mode needs crypto_workers, the packet workers per lane and direction")
         return PIPELINED_STAGES
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A validated copy; Pydantic's own would skip the checks and keep the cached `key` of the original."""
+        return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | dict(update or {})))
 
     @cached_property
     def key(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,6 +66,10 @@ class History(_Value):
         0, ge=0, description="faults among this many first blocks no longer count: set when the user resumes the study"
     )
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A validated copy; Pydantic's own would keep the cached indexes below."""
+        return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | dict(update or {})))
+
     @cached_property
     def trials_by_number(self) -> dict[int, TrialRecord]:
         """The trials by their number."""
@@ -79,9 +84,16 @@ class History(_Value):
             if position >= self.forgiven_blocks or not isinstance(block.outcome, Failed)
         )
 
+    @cached_property
+    def _by_arm(self) -> dict[tuple[int | None, Phase], list[BlockRecord]]:
+        arms: dict[tuple[int | None, Phase], list[BlockRecord]] = {}
+        for block in self.counted:
+            arms.setdefault((block.trial_number, block.phase), []).append(block)
+        return arms
+
     def of(self, trial_number: int | None, *phases: Phase) -> tuple[BlockRecord, ...]:
-        """Counted blocks of one trial (None: the baseline) in the given phases, in order."""
-        return tuple(block for block in self.counted if block.trial_number == trial_number and block.phase in phases)
+        """Counted blocks of one trial (None: the baseline) in the given phases, phase by phase."""
+        return tuple(block for phase in phases for block in self._by_arm.get((trial_number, phase), ()))
 
     def measured(self, trial_number: int | None, *phases: Phase) -> tuple[Measured, ...]:
         """The outcomes of `of` that are measurements."""

@@ -83,14 +83,7 @@ def place(
         rule, topology = placements[gateway].rule, topologies[gateway]
         cores = _share(placements[gateway].division, gateway, topology.cores)
         sets[gateway] = StageCpuSets() if rule == "unpinned" else _stage_sets(candidate, rule, topology, cores)
-    return with_cpu_sets(candidate, GatewayCpuSets(a=sets["a"], b=sets["b"]))
-
-
-def with_cpu_sets(candidate: Candidate, cpu_sets: GatewayCpuSets) -> Candidate:
-    """The candidate on other CPUs, validated (`model_copy` would keep a stale `key`). Raises ValueError for a stage
-    that the candidate does not have."""
-    fields = {name: getattr(candidate, name) for name in Candidate.model_fields}
-    return Candidate(**(fields | {"cpu_sets": cpu_sets}))
+    return candidate.model_copy(update={"cpu_sets": GatewayCpuSets(a=sets["a"], b=sets["b"])})
 
 
 _Cores = Sequence[tuple[Cpu, ...]]
@@ -207,7 +200,7 @@ def canonical(
         )
         for gateway in GATEWAYS
     }
-    return with_cpu_sets(candidate, GatewayCpuSets(a=stages["a"], b=stages["b"]))
+    return candidate.model_copy(update={"cpu_sets": GatewayCpuSets(a=stages["a"], b=stages["b"])})
 
 
 def _in_order(sets: _Sets) -> list[tuple[Gateway, int, tuple[int, ...]]]:

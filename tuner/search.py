@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -34,12 +36,14 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", message="Argument ``group``", category=optuna.exceptions.ExperimentalWarning)
 
 # User attributes of an Optuna trial. A trial without a number was never handed out.
-_NUMBER, _CANDIDATE_KEY, _ORIGIN = "number", "candidate_key", "origin"
+_NUMBER, _CANDIDATE_KEY, _PARAMS, _ORIGIN = "number", "candidate_key", "params", "origin"
 # Names of constraints; Optuna calls a trial feasible while all are at most 0, and every told trial needs a value.
 _FEASIBLE = "feasible"
 # User attribute of the study: its space and objective.
 _SHAPE = "shape"
 _STARTUP_TRIALS = 8
+_NEIGHBOUR_SHARE = 0.4
+_LEADERS = 5
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
 
@@ -145,11 +149,12 @@ class StudySearch:
         number = 1 + max((trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs), default=-1)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         rng = random.Random(f"{self._seed} {len(trials)}")  # noqa: S311 (choices of a search, not secrets)
-        if self._sampler == "grid" and not waiting:
-            params = next(self._grid_points(tried), None)
-            if params is None:
+        if not waiting:
+            params = self._own_proposal(trials, tried, rng)
+            if params is not None:
+                self._enqueue(params, "grid" if self._sampler == "grid" else "neighbour")
+            elif self._sampler == "grid":
                 return None
-            self._enqueue(params, "grid")
         while True:
             self._study.sampler = self._make_sampler(rng.getrandbits(32))
             trial = self._study.ask()
@@ -157,30 +162,51 @@ class StudySearch:
             if candidate.key not in tried:
                 origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
                 trial.set_user_attr(_CANDIDATE_KEY, candidate.key)
+                params = self._space.params_of(candidate)
+                trial.set_user_attr(_PARAMS, params)
                 trial.set_user_attr(_NUMBER, number)
-                return Asked(number, candidate, origin, self._space.params_of(candidate))
+                return Asked(number, candidate, origin, params)
             self._study.tell(trial, state=TrialState.FAIL)
-            params = self._untried_near(self._space.params_of(candidate), tried, rng)
-            if params is None:
+            untried = self._untried(trials, tried, rng)
+            if untried is None:
                 return None
-            self._enqueue(params, "neighbour")
+            self._enqueue(untried, "neighbour")
+
+    def _own_proposal(self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random) -> Params | None:
+        """What to try in place of the sampler's choice: a point of the grid, or now and then a neighbour of a leader,
+        because a sampler of densities passes by the last step to the best of a space of steps."""
+        if self._sampler == "grid":
+            return next(self._grid_points(tried), None)
+        own = [trial for trial in trials if trial.user_attrs.get(_ORIGIN) != "warm_start" and _is_tried(trial)]
+        if self._sampler == "random" or len(own) < _STARTUP_TRIALS or rng.random() >= _NEIGHBOUR_SHARE:
+            return None
+        return next(self._neighbours_of_leaders(trials, tried, rng), None)
 
     def _make_sampler(self, seed: int) -> BaseSampler:
         if self._sampler == "random":
             return RandomSampler(seed=seed)
+        # What the experts would try says little about the rest of the space.
+        startup = _STARTUP_TRIALS + sum(trial.user_attrs.get(_ORIGIN) == "warm_start" for trial in self._trials())
         # group: conditional tunables are modelled together with those they depend on.
-        return TPESampler(n_startup_trials=_STARTUP_TRIALS, multivariate=True, group=True, seed=seed)
+        return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=seed)
 
-    def _untried_near(self, params: Params, tried: Collection[str], rng: random.Random) -> Params | None:
-        """Parameters next to these of a candidate not tried yet, else any in the space, else None."""
-        neighbours = list(self._space.neighbours(params)) if self._sampler == "tpe" else []
-        rng.shuffle(neighbours)
+    def _untried(self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random) -> Params | None:
+        """Parameters of a candidate not tried yet: next to a leader, else any, else None."""
+        near = self._neighbours_of_leaders(trials, tried, rng) if self._sampler == "tpe" else iter(())
         guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
-        for source in (neighbours, guesses, self._grid_points(tried)):
-            for untried in source:
-                if self._space.candidate(untried).key not in tried:
-                    return untried
-        return None
+        anywhere = (params for params in guesses if self._space.candidate(params).key not in tried)
+        return next(chain(near, anywhere, self._grid_points(tried)), None)
+
+    def _neighbours_of_leaders(
+        self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random
+    ) -> Iterator[Params]:
+        """Untried parameters one step from the best trials, those of the best one first."""
+        leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and min(trial.values) > 0]
+        leaders.sort(key=lambda trial: -math.prod(trial.values))
+        for leader in leaders[:_LEADERS]:
+            neighbours = list(self._space.neighbours(leader.user_attrs[_PARAMS]))
+            rng.shuffle(neighbours)
+            yield from (params for params in neighbours if self._space.candidate(params).key not in tried)
 
     def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
         """Untried points of the grid, in an order that depends on the seed only; a sample of a very large grid."""

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Protocol, Self, get_args
 
 from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, GatewayCpuSets
-from tuner.placement import Placement, canonical, legal_placements, place, with_cpu_sets
+from tuner.placement import Placement, canonical, legal_placements, place
 from tuner.topology import Topology
 from tuner.tunables import (
     STOCK_MTU,
@@ -173,7 +173,7 @@ class SearchSpace:
         generated = {gateway: self._placements.get(name, Placement("unpinned")) for gateway, name in names.items()}
         placed = place(candidate, generated, self.topologies)
         own: dict[str, Any] = {g: getattr(self._custom[name], g) for g, name in names.items() if name in self._custom}
-        return with_cpu_sets(placed, placed.cpu_sets.model_copy(update=own)) if own else placed
+        return placed.model_copy(update={"cpu_sets": placed.cpu_sets.model_copy(update=own)}) if own else placed
 
     def _bounded_workers(self, workers: int, lanes: int) -> int:
         """Unless the user chose the numbers: the next lower choice that keeps lanes x workers within twice the CPUs;

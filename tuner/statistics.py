@@ -14,6 +14,8 @@ from tuner.candidate import Candidate
 CONFIDENCE = 0.95
 LEAST_PAIRS = 3
 """With fewer pairs there is no spread worth the name; no verdict is given."""
+LEAST_DRIFT_SPAN_S = 30.0
+"""A trend over less time than this, drawn out to an hour, is noise (and overflows for a simulation that takes none)."""
 
 Conclusion = Literal["better", "worse", "no_significant_difference"]
 
@@ -101,11 +103,12 @@ def paired_gain(baseline: Sequence[float], candidate: Sequence[float], confidenc
 
 
 def drift_percent_per_hour(elapsed_s: Sequence[float], values: Sequence[float]) -> float | None:
-    """Trend of repeated measurements of one candidate, in percent per hour; None for fewer than three of them.
+    """Trend of repeated measurements of one candidate, in percent per hour; None for fewer than three of them,
+    or when they lie less than LEAST_DRIFT_SPAN_S apart.
 
     Theil-Sen slope of the logarithms: the median of all pairwise slopes, so that an outlier does not make a trend.
     """
-    if len(values) < LEAST_PAIRS or len(set(elapsed_s)) < 2:
+    if len(values) < LEAST_PAIRS or max(elapsed_s) - min(elapsed_s) < LEAST_DRIFT_SPAN_S:
         return None
     slope = stats.theilslopes(np.log(np.asarray(values, dtype=float)), np.asarray(elapsed_s, dtype=float)).slope
     return float(np.expm1(slope * 3600) * 100)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuner.candidate import GATEWAYS, Candidate, GatewayCpuSets, StageCpuSets, format_cpulist, parse_cpulist
 from tuner.model import GatewayModel
-from tuner.placement import Placement, canonical, legal_placements, place, with_cpu_sets
+from tuner.placement import Placement, canonical, legal_placements, place
 from tuner.samples import Workload
 from tuner.topology import Cpu, Nic, Topology
 
@@ -99,7 +99,7 @@ def pinned(draw: st.DrawFn) -> tuple[Topology, bool, Candidate]:
     else:
         candidate = Candidate(lanes=lanes, mode="pipelined", crypto_workers=draw(st.integers(1, 2)))
         stages = st.builds(StageCpuSets, read=cpu_sets, crypto=cpu_sets, write=cpu_sets)
-    return host, shared, with_cpu_sets(candidate, GatewayCpuSets(a=draw(stages), b=draw(stages)))
+    return host, shared, candidate.model_copy(update={"cpu_sets": GatewayCpuSets(a=draw(stages), b=draw(stages))})
 
 
 @settings(max_examples=100, deadline=None)
@@ -150,7 +150,7 @@ def _relabelled(candidate: Candidate, relabel: Mapping[int, int]) -> Candidate |
                 return None
             stages[stage] = format_cpulist(cpus)
         ends[gateway] = StageCpuSets(**stages)
-    return with_cpu_sets(candidate, GatewayCpuSets(a=ends["a"], b=ends["b"]))
+    return candidate.model_copy(update={"cpu_sets": GatewayCpuSets(a=ends["a"], b=ends["b"])})
 
 
 def pair(tx: str, rx: str) -> Candidate:

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from study_loop import WORKLOADS, Measure, Outcome, Study, host_space, measured, simulated
+
+from tuner.candidate import Candidate
+from tuner.history import History, ProcedureSettings
+from tuner.model import GatewayModel
+from tuner.outcomes import Failed, Infeasible
+from tuner.procedure import AskTrial, Finish, MeasureBlock, Procedure, TellTrial
+from tuner.search import StudySearch
+from tuner.simulation import Noise, Simulation
+from tuner.space import SearchSpace
+from tuner.topology import Topology
+from tuner.tunables import Narrowing
+
+HOST = Topology.uniform(cores_per_node=2)
+SPACE = host_space(HOST, shared=True)
+MODEL = GatewayModel({"a": HOST, "b": HOST}, shared_machine=True)
+
+
+def study(
+    path: Path,
+    measure: Measure | None = None,
+    *,
+    space: SearchSpace = SPACE,
+    noise: Noise | None = None,
+    **given: object,
+) -> Study:
+    """A study on the two-core machine, measured by the model unless told otherwise."""
+    plan = ProcedureSettings.model_validate({"trials": 8, "verdict_rounds": 4, "seed": 3} | given)
+    procedure = Procedure(plan, space.baseline())
+    search = StudySearch.open(path / "study", "s", space, procedure.objective, seed=plan.seed)
+    return Study(procedure, search, measure or simulated(Simulation(MODEL, noise, plan.seed), procedure))
+
+
+def by_lanes(candidate: Candidate, _: MeasureBlock) -> Outcome:
+    return measured(5.0 * candidate.lanes)
+
+
+def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    finish = one.run()
+    assert finish.reason == "complete"
+    phases = [block.phase for block in one.history.blocks]
+    assert phases == sorted(phases, key=("baseline", "search", "playoff", "verdict").index)
+    counts = Counter(phases)
+    assert counts["baseline"] == 2
+    assert counts["search"] == 8 * 2 + 1, "two blocks a trial, the baseline once after five trials"
+    assert counts["playoff"] == 2 * 4
+    assert counts["verdict"] == 2 * 4
+    assert all(trial.told for trial in one.history.trials)
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    assert verdict.conclusion == "better"
+    truth = [MODEL.predict(c, w).throughput_gbps for c in (verdict.best, verdict.baseline) for w in WORKLOADS]
+    assert verdict.gain_low < truth[0] / truth[1] < verdict.gain_high
+    assert verdict.simulated
+    assert verdict.rounds == 4
+    assert {metric.metric for metric in verdict.metrics} == {"throughput_gbps", "gbit_per_cpu_s"}
+    assert "4 interleaved rounds" in verdict.words
+
+
+def test_rounds_measure_every_arm_once_in_an_order_that_varies(tmp_path: Path) -> None:
+    one = study(tmp_path, playoff_rounds=6, verdict_rounds=6)
+    one.run()
+    for phase, arms in (("playoff", 4), ("verdict", 2)):
+        rounds: dict[int, list[int | None]] = {}
+        for block in one.history.blocks:
+            if block.phase == phase:
+                rounds.setdefault(block.index, []).append(block.trial_number)
+        assert len(rounds) == 6
+        assert all(len(set(order)) == len(order) == arms and None in order for order in rounds.values())
+        assert len({tuple(order) for order in rounds.values()}) > 1
+
+
+def test_the_verdict_rests_on_its_own_rounds_only(tmp_path: Path) -> None:
+    """A candidate that was lucky until the verdict is reported as what it is then."""
+
+    def lucky(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        return measured(5.0 if step.trial_number is None or step.phase == "verdict" else 9.0)
+
+    one = study(tmp_path, lucky)
+    one.run()
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    assert verdict.gain == pytest.approx(1.0)
+    assert verdict.conclusion == "no_significant_difference"
+    assert "no significant difference" in verdict.words
+
+
+def test_the_same_history_gives_the_same_step(tmp_path: Path) -> None:
+    """The property that lets a durable workflow replay."""
+    one = study(tmp_path)
+    one.run()
+    history, replayed = History(), []
+    for step in one.steps:
+        replayed.append(one.procedure.next_step(history, one.block_s * len(history.blocks)))
+        assert replayed[-1] == one.procedure.next_step(history, one.block_s * len(history.blocks))
+        history = _advance(history, step, one.history)
+    assert replayed == one.steps
+
+
+def _advance(history: History, step: object, full: History) -> History:
+    match step:
+        case AskTrial():
+            new = full.trials[len(history.trials)].model_copy(update={"told": False})
+            return history.model_copy(update={"trials": (*history.trials, new)})
+        case MeasureBlock():
+            return history.model_copy(update={"blocks": full.blocks[: len(history.blocks) + 1]})
+        case TellTrial(number=number):
+            told = [t.model_copy(update={"told": t.told or t.number == number}) for t in history.trials]
+            return history.model_copy(update={"trials": tuple(told)})
+    return history
+
+
+def test_a_crash_between_ask_and_record_loses_nothing(tmp_path: Path) -> None:
+    one = study(tmp_path, by_lanes)
+    for step in one:
+        if isinstance(step, AskTrial) and len(one.history.trials) == 3:
+            break
+    one.search.ask()  # asked, and then the process died before it was recorded
+    one.search.close()
+    two = study(tmp_path, by_lanes)
+    two.history = one.history
+    two.search.abandon_stale(keep=[trial.number for trial in one.history.trials])
+    assert two.run().reason == "complete"
+    assert len(two.history.trials) == 8
+    assert len({trial.candidate.key for trial in two.history.trials}) == 8
+
+
+def test_infeasible_candidates_are_told_at_once_and_never_win(tmp_path: Path) -> None:
+    def inline_breaks(candidate: Candidate, _: MeasureBlock) -> Outcome:
+        return Infeasible(reason="died") if candidate.mode == "inline" else measured(1.0 + candidate.lanes)
+
+    one = study(tmp_path, inline_breaks, trials=12)
+    assert one.run().reason == "complete"
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    assert verdict.best.mode != "inline"
+    broken = [trial for trial in one.history.trials if trial.candidate.mode == "inline"]
+    assert broken
+    assert all(len(one.history.of(trial.number, "search")) == 1 for trial in broken)
+
+
+def test_faults_of_the_lab_are_retried_and_not_scored(tmp_path: Path) -> None:
+    rng = random.Random(4)
+
+    def flaky(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        return Failed(reason="cable") if rng.random() < 0.3 else by_lanes(candidate, step)
+
+    one = study(tmp_path, flaky)
+    assert one.run().reason == "complete"
+    retries = [step for step in one.steps if isinstance(step, MeasureBlock) and step.attempt > 1]
+    assert retries
+    assert one.procedure.verdict(one.history) is not None
+
+
+def test_a_broken_lab_ends_the_study_and_a_resumed_one_forgives(tmp_path: Path) -> None:
+    broken = False
+
+    def lab(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        return Failed(reason="no cable") if broken else by_lanes(candidate, step)
+
+    one = study(tmp_path, lab)
+    for _ in one:
+        if len(one.history.blocks) == 6:
+            break
+    broken = True
+    finish = one.run()
+    assert finish.reason == "lab_failing"
+    assert "no cable" in finish.message
+    broken = False
+    assert one.run().reason == "lab_failing", "it stays so until the user resumes"
+    one.history = one.history.model_copy(update={"forgiven_blocks": len(one.history.blocks)})
+    assert one.run().reason == "complete"
+
+
+def test_an_unusable_baseline_ends_the_study(tmp_path: Path) -> None:
+    finish = study(tmp_path, lambda *_: Infeasible(reason="no route")).run()
+    assert finish == Finish("baseline_unusable", "the baseline could not be measured: no route")
+
+
+def test_nothing_feasible(tmp_path: Path) -> None:
+    def only_baseline(_: Candidate, step: MeasureBlock) -> Outcome:
+        return measured(1.0) if step.trial_number is None else Infeasible(reason="died")
+
+    one = study(tmp_path, only_baseline)
+    assert one.run().reason == "nothing_feasible"
+    assert one.procedure.verdict(one.history) is None
+
+
+def test_a_winner_that_breaks_in_the_verdict_is_replaced_and_rounds_are_fresh(tmp_path: Path) -> None:
+    one = study(tmp_path, by_lanes)
+    winner: list[int] = []
+
+    def breaks_late(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        if step.phase == "verdict" and step.trial_number is not None and step.index == 1:
+            winner.append(step.trial_number)
+            return Infeasible(reason="died")
+        return by_lanes(candidate, step)
+
+    one.measure = breaks_late
+    assert one.run().reason == "complete"
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    assert winner[0] != verdict.best_trial_number
+    assert verdict.rounds == 4
+    best = {b.index for b in one.history.of(verdict.best_trial_number, "verdict")}
+    assert min(best) == 2
+
+
+def test_a_search_that_offers_only_the_baseline_is_an_a_a_study(tmp_path: Path) -> None:
+    fixed = Narrowing.model_validate(
+        {
+            "engine": "wireguard-go",
+            "lanes": 1,
+            "mtu": 1420,
+            "placement": "unpinned",
+            "baseline": {"engine": "wireguard-go", "mode": None},
+        }
+    )
+    space = host_space(HOST, shared=True, narrowing=fixed)
+    conclusions = []
+    for seed in range(25):
+        path = tmp_path / str(seed)
+        path.mkdir()
+        one = study(path, space=space, noise=Noise(spread=0.1), seed=seed)
+        assert one.run().reason == "complete"
+        one.search.close()
+        verdict = one.procedure.verdict(one.history)
+        assert verdict is not None
+        assert verdict.best == verdict.baseline
+        conclusions.append(verdict.conclusion)
+    assert conclusions.count("no_significant_difference") >= 20, "95% of 25; fewer than 20 has odds of 1 to 800"
+
+
+def test_the_time_budget_leaves_room_for_confirming(tmp_path: Path) -> None:
+    one = study(tmp_path, trials=1000, time_budget_s=300, noise=Noise())
+    assert one.run().reason == "complete"
+    assert 3 < len(one.history.trials) < 30
+    assert one.procedure.verdict(one.history) is not None
+    assert 250 <= one.elapsed_s <= 310
+
+
+def test_progress_counts_down_to_nothing(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    assert one.procedure.progress(one.history, 0).remaining_s is None
+    remaining = []
+    for _ in one:
+        progress = one.procedure.progress(one.history, one.elapsed_s)
+        remaining.append(progress.blocks_remaining)
+        assert progress.trials_total == 8
+    assert remaining == sorted(remaining, reverse=True)
+    assert remaining[0] == 2 + 17 + 8 + 8 - 1
+    assert remaining[-1] == 0
+    end = one.procedure.progress(one.history, one.elapsed_s)
+    assert (end.phase, end.trials_done, end.blocks_done) == ("done", 8, len(one.history.blocks))
+    assert end.best_ratio is not None
+    assert end.best_ratio > 1
+
+
+def test_pareto_studies_compare_the_mean_of_both_metrics(tmp_path: Path) -> None:
+    one = study(tmp_path, objective="pareto", trials=10)
+    assert one.run().reason == "complete"
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    assert verdict.decided_on == "Throughput and efficiency"
+    gains = {metric.metric: metric.gain for metric in verdict.metrics}
+    assert verdict.gain == pytest.approx((gains["throughput_gbps"] * gains["gbit_per_cpu_s"]) ** 0.5)
+
+
+def test_drift_of_the_baseline_is_reported(tmp_path: Path) -> None:
+    one = study(tmp_path, noise=Noise(spread=0.01, drift_per_hour=-0.5), trials=40)
+    one.run()
+    drift = one.procedure.drift_percent_per_hour(one.history)
+    assert drift is not None
+    assert -70 < drift < -30
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**20), st.floats(0, 0.6), st.floats(0, 0.6), st.integers(1, 3), st.integers(1, 4))
+def test_every_study_ends(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, fails: float, breaks: float, repeats: int, finalists: int
+) -> None:
+    rng = random.Random(seed)
+
+    def unlucky(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        luck = rng.random()
+        if luck < fails:
+            return Failed(reason="lab")
+        return Infeasible(reason="died") if luck < fails + breaks else by_lanes(candidate, step)
+
+    path = tmp_path_factory.mktemp("study")
+    one = study(path, unlucky, repeats=repeats, finalists=finalists, trials=5, verdict_rounds=3)
+    finish = one.run()
+    one.search.close()
+    assert isinstance(one.procedure.next_step(one.history, one.elapsed_s), Finish)
+    assert finish.reason in ("complete", "baseline_unusable", "lab_failing", "nothing_feasible")
+    assert one.procedure.progress(one.history, one.elapsed_s).phase == "done"
