@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.workflows.interrupts import Interrupts
 
 KEY = "4A3kZ1yk7m1oJr9uUcK0uO1pP8fUr0V2j3dG9Q2wX1A="
-TOKEN = "wt_ps52BADhMWvt8fszYJHKKdmu4WE01lT3qkU76CVQtbY"  # noqa: S105
+TOKEN = "wt_ps52BADhMWvt8fszYJHKKdmu4WE01lT3qkU76CVQtbY"
 
 
 def test_logs_hold_neither_tokens_nor_keys() -> None:
