@@ -24,7 +24,8 @@ pub struct Timings {
     pub keepalive: Duration,
     /// How long a cookie is good (section 5.4.7: two minutes).
     pub cookie_secret: Duration,
-    /// How often a peer with a live session is looked at. Timers that follow from traffic may be late by as much.
+    /// How often a peer with a live session is looked at; four times as seldom while it is quiet. Timers that follow
+    /// from traffic may be late by as much.
     pub sampling: Duration,
 }
 
@@ -111,6 +112,10 @@ pub(crate) struct Timers {
     persistent_from: Option<Instant>,
     /// When all keys of the peer are wiped (section 6.3).
     zero_keys_at: Option<Instant>,
+    /// Added to the time that the peer has to answer, anew for every session.
+    jitter: Duration,
+    /// What was seen the last time, and how long it may stay unwatched.
+    sampled: (Activity, Duration),
 }
 
 /// What the timers look at.
@@ -122,8 +127,6 @@ pub(crate) struct View<'a> {
     /// Whether any session can still receive.
     pub live: bool,
     pub persistent_keepalive: Option<Duration>,
-    /// Between zero and [`Timings::jitter_max`].
-    pub jitter: Duration,
 }
 
 /// What is to be done now.
@@ -139,8 +142,9 @@ pub(crate) struct Due {
 }
 
 impl Timers {
-    /// A session was derived.
-    pub fn session_derived(&mut self, now: Instant, timings: &Timings) {
+    /// A session was derived. `jitter` is between zero and [`Timings::jitter_max`].
+    pub fn session_derived(&mut self, now: Instant, jitter: Duration, timings: &Timings) {
+        self.jitter = jitter;
         self.zero_keys_at = Some(now + timings.zero_keys_after());
     }
 
@@ -159,7 +163,7 @@ impl Timers {
             due.zero_keys = true;
             self.zero_keys_at = None;
         }
-        let timeout = timings.keepalive + timings.rekey_timeout + view.jitter;
+        let timeout = timings.keepalive + timings.rekey_timeout + self.jitter;
         let mut no_answer_at = self.unanswered_sent.deadline(activity.sent_data, activity.received, timeout);
         if is_due(no_answer_at) {
             due.no_answer = true;
@@ -179,10 +183,17 @@ impl Timers {
             self.persistent_from = Some(now);
             persistent_at = self.persistent_deadline(view);
         }
-        let sample_at = view.live.then_some(now + timings.sampling);
+        let sample_at = view.live.then(|| now + self.sampling_interval(activity, timings));
         due.next =
             [self.zero_keys_at, no_answer_at, keepalive_at, persistent_at, sample_at].into_iter().flatten().min();
         due
+    }
+
+    fn sampling_interval(&mut self, activity: Activity, timings: &Timings) -> Duration {
+        let (before, interval) = self.sampled;
+        let longest = if activity == before { 4 * timings.sampling } else { timings.sampling };
+        self.sampled = (activity, (2 * interval).clamp(timings.sampling, longest));
+        self.sampled.1
     }
 
     fn persistent_deadline(&mut self, view: &View<'_>) -> Option<Instant> {
@@ -217,7 +228,7 @@ mod tests {
     }
 
     fn view(now: f64, activity: Activity) -> View<'static> {
-        View { now: at(now), activity, current: None, live: false, persistent_keepalive: None, jitter: Duration::ZERO }
+        View { now: at(now), activity, current: None, live: false, persistent_keepalive: None }
     }
 
     /// Looks whenever the timers ask for it, from `from` to `until` seconds; what was due, and when.
@@ -302,9 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn a_quiet_peer_is_looked_at_once_a_second_and_a_busy_one_four_times() {
+        let (mut timers, timings) = (Timers::default(), Timings::default());
+        let mut looks = |activity: fn(Instant) -> Activity| {
+            let (mut now, mut looks) = (at(100.0), 0);
+            while now < at(110.0) {
+                let view = View { now, activity: activity(now), current: None, live: true, persistent_keepalive: None };
+                now = timers.decide(&view, &timings).next.unwrap();
+                looks += 1;
+            }
+            looks
+        };
+        assert_eq!(looks(|now| Activity { sent: Some(now), ..Activity::default() }), 40);
+        assert_eq!(looks(|_| Activity::default()), 12);
+    }
+
+    #[test]
     fn keys_are_wiped_nine_minutes_after_the_last_session() {
         let mut timers = Timers::default();
-        timers.session_derived(at(100.0), &Timings::default());
+        timers.session_derived(at(100.0), Duration::ZERO, &Timings::default());
         timers.gave_up(at(300.0), &Timings::default());
         let seen = run(&mut timers, 300.0, 2000.0, Activity::default());
         assert_eq!(seen.len(), 1);

@@ -316,7 +316,8 @@ impl PeerControl {
         for dropped in self.keypairs.install(receiver, peer_has_precedence) {
             core.forget_session(&dropped);
         }
-        self.timers.session_derived(now, &core.timings);
+        let jitter = core.jitter();
+        self.timers.session_derived(now, jitter, &core.timings);
     }
 
     fn established(&mut self, role: Role, core: &mut Core, now: Time) {
@@ -373,7 +374,6 @@ impl PeerControl {
             current: current.as_deref(),
             live: self.keypairs.any_live(now.monotonic),
             persistent_keepalive: (seconds > 0).then(|| Duration::from_secs(seconds)),
-            jitter: core.jitter(),
         };
         let due = self.timers.decide(&view, &core.timings);
         if due.zero_keys {
