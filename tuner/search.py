@@ -6,6 +6,7 @@ import json
 import math
 import random
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _SHAPE = "shape"
 _STARTUP_TRIALS = 8
 _NEIGHBOUR_SHARE = 0.4
 _LEADERS = 5
+_DOOMED_AFTER = 3
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
 
@@ -61,6 +63,24 @@ class Asked:
 
 def _is_tried(trial: FrozenTrial) -> bool:
     return _CANDIDATE_KEY in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
+
+
+def _is_feasible(trial: FrozenTrial) -> bool:
+    return bool(min(trial.values) > 0)
+
+
+def _doomed_values(trials: Sequence[FrozenTrial]) -> set[tuple[str, str | int]]:
+    """Values of tunables with which several candidates were infeasible and none was not."""
+    broken: Counter[tuple[str, str | int]] = Counter()
+    worked: set[tuple[str, str | int]] = set()
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            values = trial.user_attrs[_PARAMS].items()
+            if _is_feasible(trial):
+                worked.update(values)
+            else:
+                broken.update(values)
+    return {value for value, times in broken.items() if times >= _DOOMED_AFTER and value not in worked}
 
 
 class StudySearch:
@@ -200,13 +220,17 @@ class StudySearch:
     def _neighbours_of_leaders(
         self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random
     ) -> Iterator[Params]:
-        """Untried parameters one step from the best trials, those of the best one first."""
-        leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and min(trial.values) > 0]
+        """Untried parameters one step from the best trials, those of the best one first; not towards a value with which
+        no candidate has worked so far."""
+        doomed = _doomed_values(trials)
+        leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and _is_feasible(trial)]
         leaders.sort(key=lambda trial: -math.prod(trial.values))
         for leader in leaders[:_LEADERS]:
             neighbours = list(self._space.neighbours(leader.user_attrs[_PARAMS]))
             rng.shuffle(neighbours)
-            yield from (params for params in neighbours if self._space.candidate(params).key not in tried)
+            for params in neighbours:
+                if doomed.isdisjoint(params.items()) and self._space.candidate(params).key not in tried:
+                    yield params
 
     def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
         """Untried points of the grid, in an order that depends on the seed only; a sample of a very large grid."""
