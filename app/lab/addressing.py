@@ -9,7 +9,7 @@ from pathlib import Path
 from app.lab.driver import LabError
 from tuner.candidate import GATEWAYS, Gateway
 
-TESTBED_NAME = re.compile(r"^[a-z][a-z0-9-]{0,14}$", re.ASCII)
+TESTBED_NAME = re.compile(r"[a-z][a-z0-9-]{0,14}", re.ASCII)
 STATE_ROOT = Path("/run/wiretune")
 FIRST_LANE_PORT = 51820
 RENDEZVOUS_PORT = 51700
@@ -75,7 +75,7 @@ def lane_port(lane: int) -> int:
 
 def gateways_of(testbed: str) -> dict[Gateway, GatewayAddresses]:
     """Both gateways of a testbed. Raises LabError for a name that is none."""
-    if not TESTBED_NAME.match(testbed):
+    if not TESTBED_NAME.fullmatch(testbed):
         raise LabError(
             f"{testbed!r} is not a testbed name",
             hint="use up to 15 lower-case letters, digits and hyphens, a letter first",

@@ -59,7 +59,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         warnings.append(f"{workload['flows']} flows do not spread evenly over {setup.lanes} lanes")
     caller.ask("open")
     opened = setup.watch.moment()
-    outputs = _run_clients(setup, argvs, run_time_s(workload))
+    outputs = _run_clients(setup, caller, argvs, run_time_s(workload))
     closed = setup.watch.moment()
     caller.ask("close")
     caller.ask("finish")
@@ -168,7 +168,7 @@ def listening_ports(proc_net_tcp: str) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
 
-def _run_clients(setup: Setup, argvs: Sequence[list[str]], duration_s: float) -> list[str]:
+def _run_clients(setup: Setup, caller: Caller, argvs: Sequence[list[str]], duration_s: float) -> list[str]:
     """Standard output of every client, all of them run at the same time."""
     deadline = time.monotonic() + duration_s + EXTRA_TIME_S
     clients: list[subprocess.Popen[str]] = []
@@ -177,6 +177,7 @@ def _run_clients(setup: Setup, argvs: Sequence[list[str]], duration_s: float) ->
             clients.append(spawn(argv))
         while any(client.poll() is None for client in clients):
             setup.watch.check()
+            caller.check()
             if time.monotonic() > deadline:
                 raise AgentError(f"iperf3 did not finish within {duration_s + EXTRA_TIME_S:g} s and was ended")
             if any(client.poll() not in (None, 0) for client in clients):

@@ -48,10 +48,10 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
     try:
         if generator is not None:
             generator.start()
-        _wait(setup, generator, SETTLE_S)
+        _wait(setup, caller, generator, SETTLE_S)
         caller.ask("open")
         opened = setup.watch.moment()
-        _wait(setup, generator, workload["duration_s"])
+        _wait(setup, caller, generator, workload["duration_s"])
         closed = setup.watch.moment()
         caller.ask("close")
     finally:
@@ -231,10 +231,11 @@ def _received_packets(interface: str) -> int:
     return int(Path(f"/sys/class/net/{interface}/statistics/rx_packets").read_text())
 
 
-def _wait(setup: Setup, generator: Generator | None, duration_s: float) -> None:
+def _wait(setup: Setup, caller: Caller, generator: Generator | None, duration_s: float) -> None:
     deadline = time.monotonic() + duration_s
     while (left_s := deadline - time.monotonic()) > 0:
         setup.watch.check()
+        caller.check()
         if generator is not None:
             generator.check()
         time.sleep(min(POLL_S, left_s))

@@ -20,6 +20,9 @@ MAX_LINE_BYTES = 8 << 20
 CONNECT_TIMEOUT_S = 10.0
 IDLE_POLL_S = 0.2
 RETRY_S = 0.01
+KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 5}
+"""A link that vanished is noticed after 15 s, while one that the measurement fills to the brim has time to answer."""
+LONGEST_STEP_S = 3600 + 60
 GONE = "the other gateway ended in the middle of the measurement"
 
 
@@ -29,6 +32,9 @@ class _Lines:
     def __init__(self, stream: socket.socket) -> None:
         self._stream, self._buffer = stream, b""
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            stream.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def close(self) -> None:
         self._stream.close()
@@ -38,6 +44,11 @@ class _Lines:
             self._stream.sendall(json.dumps(message).encode() + b"\n")
         except OSError as error:
             raise AgentError(GONE, detail=str(error)) from error
+
+    @property
+    def readable(self) -> bool:
+        """Whether something has come, or the other end is gone."""
+        return b"\n" in self._buffer or bool(select.select([self._stream], [], [], 0)[0])
 
     def receive(self, timeout_s: float, while_waiting: Callable[[], None]) -> dict[str, Any]:
         """The next object. Calls `while_waiting` several times a second; it may raise to give up."""
@@ -90,6 +101,12 @@ class Caller:
             raise AgentError("the other gateway sent neither an answer nor an error")
         return dict(message["ok"])
 
+    def check(self) -> None:
+        """Between two steps: raises the AgentError that the far gateway has reported, or that it is gone."""
+        if self._lines.readable:
+            self.answer(1.0, lambda: None)
+            raise AgentError("gateway b answered what it was not asked")
+
     def give_up(self, error: AgentError) -> None:
         """Tell the far gateway why there will be no more steps; it may be gone already."""
         try:
@@ -113,7 +130,7 @@ class Answerer:
         """Answer steps until "done". An AgentError of `handle` goes to gateway a as well as to the caller."""
         while True:
             try:
-                message = self._lines.receive(3600, while_waiting)
+                message = self._lines.receive(LONGEST_STEP_S, while_waiting)
                 if message.get("step") == "done":
                     self._lines.send({"ok": {}})
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,13 +39,13 @@ extends_documentation_fragment:
   - connection_pipelining
 """
 
-NAMESPACE = re.compile(r"^[A-Za-z0-9_-]{1,64}$", re.ASCII)
+NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 NAMESPACE_FOLDER = Path("/run/netns")
 UAPI_FOLDER = Path("/run/wireguard")
 PR_SET_PDEATHSIG = 1
 
 # `ip netns exec` has already made a mount namespace of its own, so the bind mount is seen by this command only.
-ENTER = 'mount --bind "$1" /run/wireguard && exec /bin/sh -c "$2"'
+ENTER = 'mount --bind "$1" /run/wireguard && shift && exec "$@"'
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +63,7 @@ class Connection(ConnectionBase):
 
     def _connect(self):
         namespace = self.get_option("namespace")
-        if not NAMESPACE.match(namespace):
+        if not NAMESPACE.fullmatch(namespace):
             raise AnsibleConnectionFailure(f"{namespace!r} is not a name of a network namespace")
         if not (NAMESPACE_FOLDER / namespace).exists():
             raise AnsibleConnectionFailure(f"network namespace {namespace} does not exist")
@@ -78,7 +79,7 @@ class Connection(ConnectionBase):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         argv = ["ip", "netns", "exec", self.get_option("namespace"), "/bin/sh", "-c", ENTER, "netns"]
         with subprocess.Popen(
-            [*argv, str(uapi_folder), to_text(cmd)],
+            [*argv, str(uapi_folder), *_shell_argv(to_text(cmd))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -104,3 +105,10 @@ class Connection(ConnectionBase):
     def close(self):
         """Nothing is kept open between commands."""
         self._connected = False
+
+
+def _shell_argv(command: str) -> list[str]:
+    """The command as arguments. Ansible hands over "/bin/sh -c '…'": run through one more shell, that shell would be a
+    child without the request to be killed with its parent."""
+    words = shlex.split(command)
+    return words if words[:2] == ["/bin/sh", "-c"] and len(words) == 3 else ["/bin/sh", "-c", command]
