@@ -18,7 +18,7 @@ def build_bundle(source: BundleSource, output: Path) -> BundleInfo:
     cannot be written, for example because the disk is full.
     """
     files = render(source)
-    refuse_secrets(files, source.public_keys)
+    refuse_secrets(files, source.known_public_keys())
     files["SHA256SUMS"] = archive.checksums(files)
     content = archive.tar_gz(source.name, files, int(source.measured_until.timestamp()))
     archive.write_atomically(output, content)

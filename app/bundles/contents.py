@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Self
 
@@ -54,11 +55,28 @@ class BundleSource(_Value):
         """Name of the bundle and of the one folder in it."""
         return f"wiretune-{self.result.study}-{self.winner.key}"
 
+    def known_public_keys(self) -> set[str]:
+        """The testbed's lane keys, and what read-backs name so: a testbed that was healed mid-way had others before."""
+        read_backs = [block.read_back for trial in self.result.trials for block in trial.measured]
+        return {*self.public_keys, *_values_named("public_key", read_backs)}
+
     @property
     def measured_until(self) -> datetime:
         """When the study's last block ended; every file of the bundle carries this time."""
         ends = [block.finished_at for trial in self.result.trials for block in trial.measured]
         return max(ends, default=self.result.created_at).astimezone(UTC).replace(microsecond=0)
+
+
+def _values_named(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        found = value.get(name)
+        if isinstance(found, str):
+            yield found
+        for item in value.values():
+            yield from _values_named(name, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _values_named(name, item)
 
 
 class BundleInfo(_Value):

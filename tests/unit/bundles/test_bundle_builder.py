@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from app.bundles.builder import build_bundle
 from app.bundles.contents import BundleSource
+from app.bundles.key_guard import SecretInBundleError
 from app.errors import StorageError
-from tests.unit.bundles.sources import INLINE, WIREGUARD_GO, result, source
+from tests.unit.bundles.sources import INLINE, PUBLIC_KEY, WIREGUARD_GO, block, result, source, trial
 from tuner.candidate import Candidate
 
 
@@ -105,6 +106,19 @@ def test_a_simulated_result_says_so_first(tmp_path: Path) -> None:
 def test_a_study_without_a_verdict_has_no_bundle() -> None:
     with pytest.raises(ValidationError, match="no verdict"):
         BundleSource(result=result(verdict=None))
+
+
+def test_keys_of_a_testbed_that_was_healed_mid_way_may_stay_but_nothing_else(tmp_path: Path) -> None:
+    older = "AAAA" + PUBLIC_KEY[4:]
+    for field, fine in (("public_key", True), ("endpoint", False)):
+        blocks = [block("verdict", 0, 6.0, read_back={"a": {"lanes": [{field: older}]}})]
+        healed = source(trials=[trial(0, INLINE, blocks)])
+        if fine:
+            assert build_bundle(healed, tmp_path / "out.tar.gz").size_bytes > 0
+        else:
+            with pytest.raises(SecretInBundleError):
+                build_bundle(healed, tmp_path / "refused.tar.gz")
+            assert not (tmp_path / "refused.tar.gz").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
