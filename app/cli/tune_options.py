@@ -65,6 +65,7 @@ def tune_command(
     sim_noise: Annotated[
         float, typer.Option(min=0, max=0.5, help="Noise of the simulated samples, as a ratio.")
     ] = 0.02,
+    sim_time: Annotated[float, typer.Option(min=0, max=1, help="Share of simulated time that really passes.")] = 0.0,
 ) -> None:
     """Tune a link from start to end: testbed, baseline, search, playoff, verdict, bundle; nothing is left behind.
 
@@ -86,6 +87,7 @@ def tune_command(
     simulation: dict[str, Any] | None = None
     if testbed is DriverName.SIM:
         simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores, "noise_ratio": sim_noise}
+        simulation["sample_time_ratio"] = sim_time
     study = {
         "label": "wiretune tune",
         "objective": objective.value,

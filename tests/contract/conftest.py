@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from service_process import ServiceProcess, make_testbed
+
+from tests.contract.service_process import ServiceProcess, make_testbed
 
 
 @pytest.fixture(scope="session")

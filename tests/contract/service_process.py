@@ -36,7 +36,7 @@ class ServiceProcess:
     def start(self) -> None:
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve", "--port", "0"],
+                [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--ends-with", str(os.getpid())],
                 cwd=ROOT,
                 env={**os.environ, "WIRETUNE_DATA_DIR": str(self.data_dir)},
                 stdout=log,

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
+
+from tests.contract.service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from service_process import ServiceProcess, make_study, wait_for
+
+from tests.contract.service_process import ServiceProcess, make_study, wait_for
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

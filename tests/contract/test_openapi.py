@@ -16,10 +16,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from service_process import ServiceProcess
 
 from app.main import make_app
 from app.openapi import as_text
+from tests.contract.service_process import ServiceProcess
 
 WEB_COPY = Path(__file__).resolve().parents[2] / "web" / "openapi.json"
 STREAMS = ("followEvents", "followStudy")  # endless; tests/contract/test_study.py follows them

@@ -9,8 +9,8 @@ import time
 from itertools import pairwise
 
 import httpx
-from service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
 
+from tests.contract.service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
 from tuner.candidate import Candidate
 
 
