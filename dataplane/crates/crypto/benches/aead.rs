@@ -1,4 +1,4 @@
-//! GB/s of every AEAD backend, both directions, in batches of 64 packets: `cargo bench -p wirelane-crypto`.
+//! GB/s of every AEAD backend, both directions, in batches of 64 packets: `cargo bench -p wirelane-crypto --bench aead [-- BACKEND]`.
 //! The best of several short rounds, which is what a shared machine disturbs least.
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ const ROUND: Duration = Duration::from_micros(500);
 
 fn main() {
     println!("{:10} {:>8} {:>8} {:>8} {:>8}", "backend", "bytes", "seal", "open", "ns/packet sealed");
-    for backend in available() {
+    let only = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    for backend in available().into_iter().filter(|b| only.as_ref().is_none_or(|only| *only == b.to_string())) {
         for len in [64, 512, 1408, 8192] {
             let (seal, open) = measure(backend, len);
             let gb_per_s = |seconds: f64| len as f64 / seconds / 1e9;

@@ -33,11 +33,11 @@ impl Ecn {
     }
 }
 
-/// The ECN field of an inner packet; [`Ecn::NotEct`] if it is no IP packet.
+/// The ECN field of an inner packet; [`Ecn::NotEct`] if it is no IP packet with a whole header.
 pub fn of_packet(packet: &[u8]) -> Ecn {
     match packet {
-        [b0, b1, ..] if b0 >> 4 == 4 => Ecn::from_tos(*b1),
-        [b0, b1, ..] if b0 >> 4 == 6 => Ecn::from_tos((b0 << 4) | (b1 >> 4)),
+        [b0, b1, ..] if b0 >> 4 == 4 && packet.len() >= 20 => Ecn::from_tos(*b1),
+        [b0, b1, ..] if b0 >> 4 == 6 && packet.len() >= 40 => Ecn::from_tos((b0 << 4) | (b1 >> 4)),
         _ => Ecn::NotEct,
     }
 }
@@ -59,12 +59,10 @@ pub fn decapsulate(outer: Ecn, packet: &mut [u8]) -> bool {
     }
 }
 
+/// For a packet with a whole header.
 fn set_ce(packet: &mut [u8]) {
     if packet[0] >> 4 == 6 {
         packet[1] |= 0x30;
-        return;
-    }
-    if packet.len() < 20 {
         return;
     }
     let old = u16::from_be_bytes([packet[0], packet[1]]);
@@ -98,7 +96,7 @@ mod tests {
             assert_eq!(of_packet(&packet), Ecn::Ce);
             assert_eq!(checksum::finish(checksum::add(0, &packet)), 0);
         }
-        let mut six = vec![0x60, 0x20, 0, 0];
+        let mut six = [&[0x60, 0x20][..], &[0; 38]].concat();
         assert!(decapsulate(Ecn::Ce, &mut six));
         assert_eq!(of_packet(&six), Ecn::Ce);
     }
@@ -107,5 +105,6 @@ mod tests {
     fn congestion_on_a_packet_that_cannot_say_so_is_a_drop() {
         assert!(!decapsulate(Ecn::Ce, &mut ipv4(0)));
         assert!(decapsulate(Ecn::Ect0, &mut ipv4(0)));
+        assert!(!decapsulate(Ecn::Ce, &mut [0x4a, 0x02]), "no whole header");
     }
 }

@@ -91,16 +91,13 @@ fn words(key: &Key) -> [i32; 8] {
     std::array::from_fn(|i| i32::from_le_bytes(words[i]))
 }
 
-macro_rules! quarter_round {
-    ($s:ident, $a:literal, $b:literal, $c:literal, $d:literal) => {
-        $s[$a] = _mm512_add_epi32($s[$a], $s[$b]);
-        $s[$d] = _mm512_rol_epi32::<16>(_mm512_xor_si512($s[$d], $s[$a]));
-        $s[$c] = _mm512_add_epi32($s[$c], $s[$d]);
-        $s[$b] = _mm512_rol_epi32::<12>(_mm512_xor_si512($s[$b], $s[$c]));
-        $s[$a] = _mm512_add_epi32($s[$a], $s[$b]);
-        $s[$d] = _mm512_rol_epi32::<8>(_mm512_xor_si512($s[$d], $s[$a]));
-        $s[$c] = _mm512_add_epi32($s[$c], $s[$d]);
-        $s[$b] = _mm512_rol_epi32::<7>(_mm512_xor_si512($s[$b], $s[$c]));
+/// One line of the quarter round (RFC 8439, section 2.1) in four columns at a time: a += b; d ^= a; d <<<= by. Column by
+/// column instead, the processor would run out of room to look ahead before it finds work that does not wait.
+macro_rules! line {
+    ($s:ident, $by:literal, $([$a:literal $b:literal $d:literal]),*) => {
+        $($s[$a] = _mm512_add_epi32($s[$a], $s[$b]);)*
+        $($s[$d] = _mm512_xor_si512($s[$d], $s[$a]);)*
+        $($s[$d] = _mm512_rol_epi32::<$by>($s[$d]);)*
     };
 }
 
@@ -113,32 +110,46 @@ unsafe fn apply_pass(key: &[i32; 8], nonces: &Nonces, places: &[Place; LANES]) {
     let initial = initial_state(key, nonces);
     let mut s = initial;
     for _ in 0..10 {
-        quarter_round!(s, 0, 4, 8, 12);
-        quarter_round!(s, 1, 5, 9, 13);
-        quarter_round!(s, 2, 6, 10, 14);
-        quarter_round!(s, 3, 7, 11, 15);
-        quarter_round!(s, 0, 5, 10, 15);
-        quarter_round!(s, 1, 6, 11, 12);
-        quarter_round!(s, 2, 7, 8, 13);
-        quarter_round!(s, 3, 4, 9, 14);
+        line!(s, 16, [0 4 12], [1 5 13], [2 6 14], [3 7 15]);
+        line!(s, 12, [8 12 4], [9 13 5], [10 14 6], [11 15 7]);
+        line!(s, 8, [0 4 12], [1 5 13], [2 6 14], [3 7 15]);
+        line!(s, 7, [8 12 4], [9 13 5], [10 14 6], [11 15 7]);
+        line!(s, 16, [0 5 15], [1 6 12], [2 7 13], [3 4 14]);
+        line!(s, 12, [10 15 5], [11 12 6], [8 13 7], [9 14 4]);
+        line!(s, 8, [0 5 15], [1 6 12], [2 7 13], [3 4 14]);
+        line!(s, 7, [10 15 5], [11 12 6], [8 13 7], [9 14 4]);
     }
     for (word, initial) in s.iter_mut().zip(initial) {
         *word = _mm512_add_epi32(*word, initial);
     }
-    for (row, (place, len)) in transpose(s).into_iter().zip(*places) {
-        if len == 64 {
-            // SAFETY: the place has 64 bytes.
-            unsafe {
-                let text = _mm512_loadu_si512(place.cast());
-                _mm512_storeu_si512(place.cast(), _mm512_xor_si512(text, row));
-            }
-        } else {
-            let mask = (1 << len) - 1;
-            // SAFETY: the mask covers the bytes of the place; others are neither read nor written.
-            unsafe {
-                let text = _mm512_maskz_loadu_epi8(mask, place.cast());
-                _mm512_mask_storeu_epi8(place.cast(), mask, _mm512_xor_si512(text, row));
-            }
+    let rows = transpose(s);
+    // Written out: in a loop the rows would have to lie in memory.
+    macro_rules! apply_rows {
+        ($($i:literal)*) => { $(
+            // SAFETY: the caller's promise.
+            unsafe { apply_row(rows[$i], places[$i]) };
+        )* };
+    }
+    apply_rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
+
+/// # Safety
+/// The place is valid for reading and writing its number of bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+#[inline]
+unsafe fn apply_row(row: __m512i, (place, len): Place) {
+    if len == 64 {
+        // SAFETY: the place has 64 bytes.
+        unsafe {
+            let text = _mm512_loadu_si512(place.cast());
+            _mm512_storeu_si512(place.cast(), _mm512_xor_si512(text, row));
+        }
+    } else {
+        let mask = (1 << len) - 1;
+        // SAFETY: the mask covers the bytes of the place; others are neither read nor written.
+        unsafe {
+            let text = _mm512_maskz_loadu_epi8(mask, place.cast());
+            _mm512_mask_storeu_epi8(place.cast(), mask, _mm512_xor_si512(text, row));
         }
     }
 }

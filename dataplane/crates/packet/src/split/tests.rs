@@ -108,9 +108,12 @@ fn a_full_super_packet_needs_two_sends_at_an_mtu_of_1420() {
     let read = flow.super_packet(0, 0, ACK, &payload, 1368);
     let mut batch = SendBatch::new(vec![0; SendBatch::<Vec<u8>>::RECOMMENDED_BYTES]);
     let mut splitter = Splitter::new(&read, 1420).unwrap();
-    assert_eq!(splitter.fill(&mut batch), 48);
-    assert!(splitter.is_done());
-    let runs: Vec<_> = batch.gso_runs(0..48, 64).map(|run| (run.segments.len(), run.segment_len)).collect();
+    let mut runs = Vec::new();
+    while !splitter.is_done() {
+        batch.clear();
+        let count = splitter.fill(&mut batch);
+        runs.extend(batch.gso_runs(0..count, 64).map(|run| (run.segments.len(), run.segment_len)));
+    }
     assert_eq!(runs, [(44, 1452), (4, 1452)]);
 }
 
