@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from wirelane_lab import UNDERLAY, Lab, lab, require_root, sh, wait_until, wirelane_program
+from wirelane_lab import UNDERLAY, Lab, hold_udp_port, lab, require_root, sh, wait_until, wirelane_program
 
 pytestmark = pytest.mark.root
 
@@ -142,11 +141,12 @@ def test_spoofed_inner_sources_are_dropped_and_counted(two: Lab) -> None:
 def test_hostile_datagrams_are_dropped_and_counted(two: Lab) -> None:
     gateways = Gateways(two)
     gateways.start("a")
-    script = (
-        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "for d in (b'', b'x', b'\\x01' + bytes(147), b'\\x04' + bytes(63), b'\\x09' + bytes(99), b'\\x02' + bytes(3)):\n"
-        f"    s.sendto(d, ('{UNDERLAY['a']}', 51820))"
-    )
+    script = f"""
+import socket
+s = socket.socket(type=socket.SOCK_DGRAM)
+for start, length in ((b"", 0), (b"x", 1), (b"\\1", 148), (b"\\4", 64), (b"\\11", 100), (b"\\2", 4)):
+    s.sendto(start.ljust(length, bytes(1)), ("{UNDERLAY["a"]}", 51820))
+"""
     two.run("b", "python3", "-c", script)
     expected = {"too_short": 2, "invalid_mac1": 1, "unknown_receiver_index": 1, "unknown_type": 1, "wrong_length": 1}
 
@@ -186,18 +186,10 @@ def failure(two: Lab, path: pathlib.Path, command: str = "run") -> str:
 
 def test_a_port_in_use_is_named_and_nothing_stays(two: Lab) -> None:
     gateways = Gateways(two)
-    blocker = two.popen(
-        "a",
-        "python3",
-        "-c",
-        "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 51821)); time.sleep(30)",
-        log=two.folder / "blocker.log",
-    )
-    wait_until(lambda: f":{51821:X}" in two.run("a", "cat", "/proc/net/udp"), "the port is held")
+    hold_udp_port(two, "a", 51821)
     said = failure(two, gateways.config("a"))
     assert "UDP port 51821 is in use" in said
     assert gateways.interface("a", 0) not in sh("ip", "-n", two.namespace("a"), "link")
-    blocker.kill()
 
 
 def test_a_key_file_that_others_can_read_is_refused(two: Lab) -> None:

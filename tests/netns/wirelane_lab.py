@@ -221,7 +221,8 @@ class Lab:
         )
         server.wait(timeout=10)
         assert "error" not in report, report["error"]
-        return report["end"]
+        end: dict[str, Any] = report["end"]
+        return end
 
     def dump(self, device: Device) -> dict[str, Any]:
         """The device's first peer as `wg show IFNAME dump` prints it."""
@@ -263,6 +264,13 @@ def lab(folder: pathlib.Path) -> Iterator[Lab]:
         for side in "ab":
             sh("ip", "netns", "del", made.namespace(side), check=False)
             (UAPI_FOLDER / f"{made.device_name(side)}.sock").unlink(missing_ok=True)
+
+
+def hold_udp_port(two: Lab, side: str, port: int) -> None:
+    """A process that keeps a UDP port of one side until the end of the test."""
+    code = f"import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', {port})); time.sleep(30)"
+    two.popen(side, "python3", "-c", code, log=two.folder / "hold.log")
+    wait_until(lambda: f":{port:X} " in two.run(side, "cat", "/proc/net/udp"), f"port {port} is held")
 
 
 def require_root() -> None:

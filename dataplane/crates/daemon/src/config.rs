@@ -234,7 +234,8 @@ impl Gateway {
                 return Err((at, "crypto_workers belongs to mode = \"pipelined\"".to_owned()));
             }
             if !(1..=MAX_CRYPTO_WORKERS).contains(workers.get_ref()) {
-                let message = format!("crypto_workers is {}, but must be from 1 to {MAX_CRYPTO_WORKERS}", workers.get_ref());
+                let message =
+                    format!("crypto_workers is {}, but must be from 1 to {MAX_CRYPTO_WORKERS}", workers.get_ref());
                 return Err((at, message));
             }
         }
@@ -279,7 +280,8 @@ impl Gateway {
     }
 
     fn stage_cpu_sets(&self) -> StageCpuSets {
-        let set = |stage: &Option<Spanned<Cpus>>| stage.as_ref().map_or_else(CpuSet::default, |s| s.get_ref().0.clone());
+        let set =
+            |stage: &Option<Spanned<Cpus>>| stage.as_ref().map_or_else(CpuSet::default, |s| s.get_ref().0.clone());
         let sets = &self.cpu_sets;
         StageCpuSets {
             tx: set(&sets.tx),

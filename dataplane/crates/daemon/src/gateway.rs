@@ -29,7 +29,8 @@ pub fn run(gateway: &Gateway, tuning: &Tuning) -> Result<(), String> {
     for warning in network::hash_policy_warnings(gateway) {
         log::warn!("{warning}");
     }
-    let _control = gateway.control_socket.as_deref().map(|path| control::serve(path, Arc::clone(&lanes.0))).transpose()?;
+    let _control =
+        gateway.control_socket.as_deref().map(|path| control::serve(path, Arc::clone(&lanes.0))).transpose()?;
     if let Some(address) = gateway.metrics_listen {
         metrics::serve(address, Arc::clone(&lanes.0))?;
     }
@@ -91,7 +92,8 @@ fn peer_change(peer: &config::Peer) -> Result<PeerChange, String> {
     change.endpoint = peer.endpoint;
     change.persistent_keepalive_s = Some(peer.persistent_keepalive_s);
     change.replace_allowed_ips = true;
-    change.allowed_ips = peer.allowed_ips.iter().map(|prefix| AllowedIpChange { prefix: *prefix, remove: false }).collect();
+    change.allowed_ips =
+        peer.allowed_ips.iter().map(|prefix| AllowedIpChange { prefix: *prefix, remove: false }).collect();
     Ok(change)
 }
 

@@ -110,7 +110,8 @@ where
                 clients.fetch_sub(1, Ordering::Relaxed);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name(thread_name.clone()).stack_size(128 << 10).spawn(serve_one) {
+        if let Err(error) = std::thread::Builder::new().name(thread_name.clone()).stack_size(128 << 10).spawn(serve_one)
+        {
             clients.fetch_sub(1, Ordering::Relaxed);
             log::warn!("{thread_name}: cannot start a thread for a client: {error}");
         }

@@ -16,7 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers `GET /metrics` at `address` until the process ends.
 pub fn serve(address: SocketAddr, lanes: Arc<Vec<Lane>>) -> Result<(), String> {
-    let listener = TcpListener::bind(address).map_err(|error| format!("metrics_listen: cannot listen on {address}: {error}"))?;
+    let listener =
+        TcpListener::bind(address).map_err(|error| format!("metrics_listen: cannot listen on {address}: {error}"))?;
     listener::serve(
         "metrics",
         move || listener.accept().map(|(stream, _)| stream),

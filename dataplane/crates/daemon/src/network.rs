@@ -81,7 +81,10 @@ pub fn hash_policy_warnings(gateway: &Gateway) -> Vec<String> {
             let key = format!("net.{family}.fib_multipath_hash_policy");
             let value = std::fs::read_to_string(format!("/proc/sys/{}", key.replace('.', "/"))).unwrap_or_default();
             (value.trim() != "1").then(|| {
-                format!("{key} is {:?}: flows are not spread over the lanes by their ports; run sysctl -w {key}=1", value.trim())
+                format!(
+                    "{key} is {:?}: flows are not spread over the lanes by their ports; run sysctl -w {key}=1",
+                    value.trim()
+                )
             })
         })
         .collect()

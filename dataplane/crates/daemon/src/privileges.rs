@@ -1,6 +1,6 @@
 //! What the process may do, and what it must not leave behind.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Keeps keys out of core dumps: none is written, and no other process of this user may read the memory.
 pub fn forbid_core_dumps() -> Result<(), String> {

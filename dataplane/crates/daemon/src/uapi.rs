@@ -172,8 +172,9 @@ fn flag(value: &str) -> Option<bool> {
 /// The answer to `get=1`. It holds the private key, as the protocol wants; it is wiped when dropped.
 pub fn device_text(device: &DeviceSnapshot) -> Zeroizing<String> {
     // Reserved in full at once: a reallocation would leave a copy of the key behind.
-    let mut text = Zeroizing::new(String::with_capacity(256 + device.peers.len() * 512
-        + device.peers.iter().map(|peer| peer.allowed_ips.len() * 64).sum::<usize>()));
+    let mut text = Zeroizing::new(String::with_capacity(
+        256 + device.peers.len() * 512 + device.peers.iter().map(|peer| peer.allowed_ips.len() * 64).sum::<usize>(),
+    ));
     if let Some(private_key) = &device.private_key {
         push(&mut text, "private_key", Some(private_key.to_hex().as_str()));
     }
@@ -236,7 +237,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_refused_and_the_next_request_is_read() {
-        for line in ["listen_port=65536", "listen_port", "allowed_ip=10.0.0.0/8", "private_key=00", "replace_peers=yes"] {
+        for line in ["listen_port=65536", "listen_port", "allowed_ip=10.0.0.0/8", "private_key=00", "replace_peers=yes"]
+        {
             let text = format!("set=1\n{line}\nfwmark=1\n\nget=1\n\n");
             let mut input = text.as_bytes();
             assert_eq!(read_request(&mut input).unwrap().unwrap().unwrap_err().errno, EINVAL, "{line}");

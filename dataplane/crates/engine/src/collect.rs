@@ -14,8 +14,8 @@ use crate::inbound::InboundBatch;
 use crate::outbound::OutboundBatch;
 use crate::shared::Shared;
 
-/// A batch with so many bytes is handed on although more packets may be waiting: what follows should find it in the
-/// cache, and a super-packet is a batch of its own.
+/// A receive batch with so many bytes is handed on although more may be waiting: what follows should find it in the
+/// cache, and a GRO batch is a unit of its own.
 pub const FULL_BATCH_BYTES: usize = 32 << 10;
 
 /// What a step of a collector came to.
@@ -45,7 +45,12 @@ impl TunCollector {
 
     /// Waits until the TUN has something.
     pub fn wait(&self, shared: &Shared) -> Step {
-        wait_for(&[(shared.tun.as_fd(), Interest::Readable), (self.stop.as_fd(), Interest::Readable)], &self.stop, shared).1
+        wait_for(
+            &[(shared.tun.as_fd(), Interest::Readable), (self.stop.as_fd(), Interest::Readable)],
+            &self.stop,
+            shared,
+        )
+        .1
     }
 
     /// What interrupts a wait.
@@ -89,11 +94,15 @@ impl TunCollector {
             }
         };
         let codepoint = ecn::of_packet(splitter.packet()).encapsulate();
-        self.fill(batch, &mut splitter, &peer, codepoint, counters, &mut hand_on)
+        self.fill(shared, batch, &mut splitter, &peer, codepoint, counters, &mut hand_on)
     }
 
+    /// Appends the segments. What of a super-packet does not fit into one send stays in the batch, for the next packet
+    /// to join: sends are as large as they can be as long as there is more to send.
+    #[allow(clippy::too_many_arguments)]
     fn fill(
         &self,
+        shared: &Shared,
         batch: &mut OutboundBatch,
         splitter: &mut Splitter<'_>,
         peer: &Arc<Peer>,
@@ -114,7 +123,7 @@ impl TunCollector {
             }
             let is_full = !splitter.is_done()
                 || batch.packets.segments().len() >= self.batch_packets
-                || batch.packets.bytes().len() >= FULL_BATCH_BYTES;
+                || !batch.packets.has_room_for(shared.mtu(), shared.mtu());
             if is_full && !hand_on(batch) {
                 return Step::End;
             }
@@ -182,11 +191,7 @@ impl SocketCollector {
 }
 
 /// Waits for any of the descriptors, the last of which is `stop`; says which are ready.
-fn wait_for(
-    descriptors: &[(std::os::fd::BorrowedFd<'_>, Interest)],
-    stop: &Waker,
-    shared: &Shared,
-) -> (u32, Step) {
+fn wait_for(descriptors: &[(std::os::fd::BorrowedFd<'_>, Interest)], stop: &Waker, shared: &Shared) -> (u32, Step) {
     let ready = match poll(descriptors, None) {
         Ok(ready) => ready,
         Err(error) => {

@@ -8,8 +8,8 @@ use wirelane_crypto::{Aead, Key, OpenJob};
 use wirelane_io::{Buffer, Received};
 use wirelane_packet::inner::IpPacket;
 use wirelane_packet::{Coalescer, Ecn, Endpoint, Segment, Span, ecn};
-use wirelane_protocol::{Instant, MessageKind, Receiver, Traffic, TransportHeader, Verdict, classify};
 use wirelane_protocol::DropReason;
+use wirelane_protocol::{Instant, MessageKind, Receiver, Traffic, TransportHeader, Verdict, classify};
 
 use crate::counters::{EngineReason, ThreadCounters};
 use crate::shared::Shared;
@@ -151,8 +151,7 @@ impl InboundBatch {
         if self.candidates.is_empty() {
             return;
         }
-        let keys: Vec<Key> =
-            self.receivers.iter().map(|receiver| Key::new(*receiver.session.receive_key())).collect();
+        let keys: Vec<Key> = self.receivers.iter().map(|receiver| Key::new(*receiver.session.receive_key())).collect();
         let jobs: Vec<OpenJob<'_>> = self
             .candidates
             .iter()
@@ -279,8 +278,7 @@ impl Delivery {
 fn note_peer(run: &Run, receiver: &Receiver, shared: &Shared, now: Instant) {
     let Some(source) = run.newest_source else { return };
     receiver.peer.roam(&source);
-    let traffic =
-        Traffic { packets: run.accepted as u64, bytes: run.bytes as u64, carries_data: run.carries_data };
+    let traffic = Traffic { packets: run.accepted as u64, bytes: run.bytes as u64, carries_data: run.carries_data };
     receiver.peer.record_received(now, traffic);
     if !receiver.session.is_confirmed() {
         shared.device().confirm(receiver, shared.time());

@@ -118,7 +118,8 @@ impl Lane {
         device.set_up(false, now);
         let port = sockets.port();
         device.apply(DeviceChange { listen_port: Some(port), ..DeviceChange::default() }, now);
-        let shared = Shared::new(tun, device, sockets, DEFAULT_MTU as usize).map_err(while_doing("no descriptor left"))?;
+        let shared =
+            Shared::new(tun, device, sockets, DEFAULT_MTU as usize).map_err(while_doing("no descriptor left"))?;
         let lane = Self {
             interface: interface.to_owned(),
             index,

@@ -115,9 +115,9 @@ impl StageCpuSets {
 
     /// A stage that has a CPU set although `mode` has no such stage.
     pub fn stray_stage(&self, mode: Mode) -> Option<Stage> {
-        [Stage::Tx, Stage::Rx, Stage::Read, Stage::Crypto, Stage::Write].into_iter().find(|stage| {
-            !Stage::of_mode(mode).contains(stage) && self.of(*stage).is_some_and(|set| !set.is_empty())
-        })
+        [Stage::Tx, Stage::Rx, Stage::Read, Stage::Crypto, Stage::Write]
+            .into_iter()
+            .find(|stage| !Stage::of_mode(mode).contains(stage) && self.of(*stage).is_some_and(|set| !set.is_empty()))
     }
 }
 

@@ -12,8 +12,8 @@ pub struct SendBatch<B> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> SendBatch<B> {
-    /// Enough for a 64 KiB super-packet at an MTU of 1,420 and its overhead, with room for another send.
-    pub const RECOMMENDED_BYTES: usize = 2 * 65_536 + 4096;
+    /// Enough for one UDP_SEGMENT send, and for the largest inner packet.
+    pub const RECOMMENDED_BYTES: usize = 65_536 + 4096;
 
     /// An empty batch over `buffer`.
     pub fn new(buffer: B) -> Self {
@@ -53,16 +53,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> SendBatch<B> {
 
     /// Does a packet of `packet_len` bytes still fit?
     pub fn has_room_for(&self, packet_len: usize, mtu: usize) -> bool {
-        self.end + TRANSPORT_HEADER_LEN + padded_len(packet_len, mtu) + TAG_LEN <= self.buffer.as_ref().len()
+        let end = self.end + TRANSPORT_HEADER_LEN + padded_len(packet_len, mtu) + TAG_LEN;
+        end <= self.buffer.as_ref().len() && (end <= MAX_GSO_BYTES || self.is_empty())
     }
 
     /// Append a datagram whose plaintext is `packet_len` bytes and zero padding; the packet's bytes are the caller's to
-    /// write into the slice that is returned. `None` if it does not fit.
+    /// write into the slice that is returned. `None` if it does not fit, or would be more than one send can carry.
     pub fn append(&mut self, packet_len: usize, mtu: usize) -> Option<&mut [u8]> {
         let plaintext_len = padded_len(packet_len, mtu);
         let segment = Segment { offset: self.end as u32, plaintext_len: plaintext_len as u32 };
         let plaintext = segment.plaintext();
-        if segment.datagram().end > self.buffer.as_ref().len() {
+        let end = segment.datagram().end;
+        if end > self.buffer.as_ref().len() || (end > MAX_GSO_BYTES && !self.is_empty()) {
             return None;
         }
         self.segments.push(segment);
