@@ -185,7 +185,7 @@ export interface paths {
         put?: never;
         /**
          * Rebuild Bundle
-         * @description Build the bundle of a completed study again.
+         * @description Build the bundle of a completed study again, with the addresses of your site.
          */
         post: operations["rebuildBundle"];
         delete?: never;
@@ -548,6 +548,30 @@ export interface components {
              * Format: date-time
              */
             finished_at: string;
+        };
+        /**
+         * BundleRequest
+         * @description How to build a study's bundle again.
+         * @example {
+         *       "site": {
+         *         "a": {
+         *           "inner_networks": [
+         *             "10.1.0.0/16"
+         *           ],
+         *           "underlay_address": "192.0.2.1"
+         *         },
+         *         "b": {
+         *           "inner_networks": [
+         *             "10.2.0.0/16"
+         *           ],
+         *           "underlay_address": "192.0.2.2"
+         *         }
+         *       }
+         *     }
+         */
+        BundleRequest: {
+            /** @description addresses of the production gateways; null: those of the testbed */
+            site?: components["schemas"]["Site"] | null;
         };
         /**
          * BundleView
@@ -954,6 +978,49 @@ export interface components {
             /** Best Median */
             best_median: number;
         };
+        /**
+         * Narrowing
+         * @description The user's word on the search space. Each field takes one value, a list of values, or null for "as generated".
+         *
+         *     Unknown fields and impossible values (zero lanes) raise ValueError here; what depends on the hosts (a CPU that does
+         *     not exist, an engine that is not installed) does so in `SearchSpace.from_host`.
+         */
+        Narrowing: {
+            /** Engine */
+            engine?: ("wirelane" | "wireguard-go")[] | null;
+            /** Mode */
+            mode?: ("inline" | "pipelined")[] | null;
+            /** Lanes */
+            lanes?: number[] | null;
+            /**
+             * Placement
+             * @description names such as "near" or "packed apart"
+             */
+            placement?: string[] | null;
+            /**
+             * Cpu Sets
+             * @description CPU sets of the user's own, in place of generated placements
+             */
+            cpu_sets?: components["schemas"]["GatewayCpuSets"][] | null;
+            /** Crypto Workers */
+            crypto_workers?: number[] | null;
+            /** Numa Policy */
+            numa_policy?: ("local" | "bind" | "prefer")[] | null;
+            /** Mtu */
+            mtu?: number[] | null;
+            /** Batch Packets */
+            batch_packets?: number[] | null;
+            /** Socket Buffer Bytes */
+            socket_buffer_bytes?: number[] | null;
+            /**
+             * Placement Per Gateway
+             * @description search a placement for each gateway, not one for both
+             * @default false
+             */
+            placement_per_gateway: boolean;
+            /** @description compare with this; null: one pipelined lane, as stock does */
+            baseline?: components["schemas"]["Candidate"] | null;
+        };
         /** Page[MeasurementView] */
         Page_MeasurementView_: {
             /** Items */
@@ -1184,35 +1251,66 @@ export interface components {
              * @default 0
              */
             sample_time_ratio: number;
+            /**
+             * Lab Failure Ratio
+             * @description share of blocks that the simulated lab fails
+             * @default 0
+             */
+            lab_failure_ratio: number;
+            /**
+             * Broken Candidate Ratio
+             * @description share of candidates that cannot run
+             * @default 0
+             */
+            broken_candidate_ratio: number;
         };
         /**
-         * SpaceOverrides
-         * @description Narrows the search space that the testbed's topology gives; what is left out stays as generated.
-         * @example {
-         *       "lanes": [
-         *         1,
-         *         2
-         *       ],
-         *       "mtus": [
-         *         1420
-         *       ]
-         *     }
+         * Site
+         * @description Addresses of both gateways and of the lanes between them.
          */
-        SpaceOverrides: {
-            /** Modes */
-            modes?: ("inline" | "pipelined")[] | null;
-            /** Lanes */
-            lanes?: number[] | null;
-            /** Crypto Workers */
-            crypto_workers?: number[] | null;
-            /** Mtus */
-            mtus?: number[] | null;
-            /** Batch Packets */
-            batch_packets?: number[] | null;
-            /** Socket Buffer Bytes */
-            socket_buffer_bytes?: number[] | null;
-            /** Numa Policies */
-            numa_policies?: ("local" | "bind" | "prefer")[] | null;
+        Site: {
+            a: components["schemas"]["SiteGateway"];
+            b: components["schemas"]["SiteGateway"];
+            /**
+             * Lane Network
+             * Format: ipv4network
+             * @description lane i takes the i-th /31 of it: the lower address is gateway a's
+             * @default 198.18.128.0/24
+             */
+            lane_network: string;
+            /**
+             * First Listen Port
+             * @description lane i listens on this plus i
+             * @default 51820
+             */
+            first_listen_port: number;
+            /**
+             * Interface Prefix
+             * @description lane i is the device prefix + i
+             * @default wl
+             */
+            interface_prefix: string;
+        };
+        /**
+         * SiteGateway
+         * @description One production gateway.
+         */
+        SiteGateway: {
+            /**
+             * Underlay Address
+             * @description where the other gateway sends its UDP datagrams
+             */
+            underlay_address: string;
+            /**
+             * Inner Networks
+             * @description networks behind this gateway that the other one routes into the lanes
+             */
+            inner_networks: (string)[];
+            /**
+             * Inner Address
+             * @description preferred source address of this gateway's own traffic
+             */
+            inner_address?: string | null;
         };
         /**
          * StageCpuSets
@@ -1267,6 +1365,13 @@ export interface components {
          *       "objective": "efficiency",
          *       "repeats": 2,
          *       "sample_seconds": 3,
+         *       "space": {
+         *         "lanes": [
+         *           1,
+         *           2
+         *         ],
+         *         "mtu": 1420
+         *       },
          *       "testbed": "demo",
          *       "trials": 20
          *     }
@@ -1291,7 +1396,8 @@ export interface components {
              * @description default: all that can run
              */
             engines?: ("wirelane" | "wireguard-go")[] | null;
-            space?: components["schemas"]["SpaceOverrides"] | null;
+            /** @description narrows the space that the testbed's topology gives */
+            space?: components["schemas"]["Narrowing"] | null;
             /**
              * Workloads
              * @description default: iperf3 TCP forward, sample_seconds long
@@ -1343,7 +1449,7 @@ export interface components {
              * @default tpe
              * @enum {string}
              */
-            sampler: "tpe" | "random";
+            sampler: "tpe" | "random" | "grid";
             /**
              * Seed
              * @description default: random, and recorded
@@ -1671,6 +1777,18 @@ export interface components {
             /** Words */
             words: string;
             /**
+             * Origin
+             * @description why it is tried; null: the baseline
+             */
+            origin: ("warm_start" | "sampler" | "neighbour" | "grid") | null;
+            /**
+             * Params
+             * @description value of each tunable that applies, for charts
+             */
+            params: {
+                [key: string]: string | number;
+            };
+            /**
              * State
              * @enum {string}
              */
@@ -1733,6 +1851,18 @@ export interface components {
             candidate_key: string;
             /** Words */
             words: string;
+            /**
+             * Origin
+             * @description why it is tried; null: the baseline
+             */
+            origin: ("warm_start" | "sampler" | "neighbour" | "grid") | null;
+            /**
+             * Params
+             * @description value of each tunable that applies, for charts
+             */
+            params: {
+                [key: string]: string | number;
+            };
             /**
              * State
              * @enum {string}
@@ -2502,7 +2632,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["BundleRequest"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             202: {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { numberListOf, numberOf, optionalNumberOf } from "./input";
+import { numberListOf, numberOf, optionalNumberOf, textListOf } from "./input";
 
 describe("typed values", () => {
   it("reads numbers, and leaves nonsense for the service to name", () => {
@@ -16,6 +16,8 @@ describe("typed values", () => {
   it("reads lists with commas or spaces", () => {
     expect(numberListOf("1, 2 4")).toEqual([1, 2, 4]);
     expect(numberListOf(" ")).toBeNull();
+    expect(textListOf("near, packed apart,")).toEqual(["near", "packed apart"]);
+    expect(textListOf(" , ")).toBeNull();
     expect(numberListOf("1,x")).toEqual([1, Number.NaN]);
   });
 });

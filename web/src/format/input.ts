@@ -11,6 +11,15 @@ export function optionalNumberOf(text: string): number | null {
   return text.trim() === "" ? null : numberOf(text);
 }
 
+/** "near, packed apart" → ["near", "packed apart"]; null where the field was left empty. */
+export function textListOf(text: string): string[] | null {
+  const parts = text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+  return parts.length === 0 ? null : parts;
+}
+
 /** "1, 2, 4" → [1, 2, 4]; null where the field was left empty: not narrowed. */
 export function numberListOf(text: string): number[] | null {
   const parts = text.split(/[\s,]+/).filter((part) => part !== "");

@@ -1,6 +1,6 @@
 import { useEffect, useState, type SubmitEvent } from "react";
 import { Button } from "../ui/Button";
-import { InputField } from "../ui/Field";
+import { CheckField, InputField } from "../ui/Field";
 import { ErrorNotice, Notice } from "../ui/Notice";
 import { checkToken } from "./checkToken";
 import { signIn, useSession, type SignedOutReason } from "./session";
@@ -72,10 +72,7 @@ export function SignInPage() {
             </>
           }
         />
-        <label className={styles.keep}>
-          <input type="checkbox" checked={keep} onChange={(event) => setKeep(event.target.checked)} />
-          Stay signed in on this computer
-        </label>
+        <CheckField label="Stay signed in on this computer" checked={keep} onChange={setKeep} />
         <Button kind="primary" type="submit" disabled={busy}>
           {busy ? "Signing in…" : "Sign in"}
         </Button>

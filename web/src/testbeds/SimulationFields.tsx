@@ -16,6 +16,8 @@ const FIELDS: readonly { name: keyof SimulationText; label: string; hint: string
   { name: "noise_ratio", label: "Noise", hint: "Relative standard deviation of a sample: 0.02 is 2 %." },
   { name: "seed", label: "Seed", hint: "The same seed gives the same noise." },
   { name: "sample_time_ratio", label: "Pace", hint: "Share of each sample's time that really passes; 0 answers at once." },
+  { name: "lab_failure_ratio", label: "Lab failures", hint: "Share of blocks that the simulated lab fails." },
+  { name: "broken_candidate_ratio", label: "Broken candidates", hint: "Share of candidates that cannot run here." },
 ];
 
 export function SimulationFields({ value, onChange, error }: SimulationFieldsProps) {

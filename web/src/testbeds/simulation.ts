@@ -13,6 +13,8 @@ export const SIMULATION_DEFAULTS: SimulationText = {
   noise_ratio: "0.02",
   seed: "0",
   sample_time_ratio: "0",
+  lab_failure_ratio: "0",
+  broken_candidate_ratio: "0",
 };
 
 export function simulationOf(text: SimulationText): SimulationOptions {
@@ -23,5 +25,7 @@ export function simulationOf(text: SimulationText): SimulationOptions {
     noise_ratio: numberOf(text.noise_ratio),
     seed: numberOf(text.seed),
     sample_time_ratio: numberOf(text.sample_time_ratio),
+    lab_failure_ratio: numberOf(text.lab_failure_ratio),
+    broken_candidate_ratio: numberOf(text.broken_candidate_ratio),
   };
 }

@@ -90,6 +90,21 @@ export function SelectField({ label, hint, error, children, ...select }: SelectP
   );
 }
 
+interface CheckProps {
+  label: string;
+  checked: boolean;
+  onChange: (checked: boolean) => void;
+}
+
+export function CheckField({ label, checked, onChange }: CheckProps) {
+  return (
+    <label className={styles.choice}>
+      <input type="checkbox" checked={checked} onChange={(event) => onChange(event.target.checked)} />
+      {label}
+    </label>
+  );
+}
+
 interface ChoicesProps<Value extends string> extends FieldText {
   options: readonly Value[];
   chosen: readonly Value[];
@@ -104,16 +119,12 @@ export function ChoicesField<Value extends string>({ label, hint, error, options
       <legend>{label}</legend>
       <div className={styles.choices}>
         {options.map((option) => (
-          <label key={option} className={styles.choice}>
-            <input
-              type="checkbox"
-              checked={chosen.includes(option)}
-              onChange={(event) =>
-                onChange(event.target.checked ? [...chosen, option] : chosen.filter((value) => value !== option))
-              }
-            />
-            {option}
-          </label>
+          <CheckField
+            key={option}
+            label={option}
+            checked={chosen.includes(option)}
+            onChange={(checked) => onChange(checked ? [...chosen, option] : chosen.filter((value) => value !== option))}
+          />
         ))}
       </div>
       <FieldMessages id={id} hint={hint} error={error} />

@@ -25,7 +25,7 @@ export function ParallelPanel({ study, trials, onSelect }: ParallelPanelProps) {
     columns: ["Trial", ...axes.map((axis) => axis.label), metric.unit],
     rows: finished.map((trial) => [
       trialName(trial),
-      ...axes.map((axis) => tunableText(axis.label, trial.candidate)),
+      ...axes.map((axis) => tunableText(axis.label, trial)),
       trial.metrics ? metric.format(trial.metrics[metric.name]) : trial.state,
     ]),
   };

@@ -14,7 +14,7 @@ const BASE: Candidate = {
   socket_buffer_bytes: 1 << 20,
 };
 
-const trial = (candidate: Candidate): TrialView => ({ candidate }) as TrialView;
+const trial = (candidate: Candidate): TrialView => ({ candidate, params: {} }) as unknown as TrialView;
 
 describe("parallel coordinates", () => {
   it("has an axis for what varies, in the order of numbers and not of text", () => {
@@ -24,7 +24,13 @@ describe("parallel coordinates", () => {
   });
 
   it("reads a tunable by its label", () => {
-    expect(tunableText("Buffers", BASE)).toBe("1.00 MiB");
+    expect(tunableText("Buffers", trial(BASE))).toBe("1.00 MiB");
+  });
+
+  it("names the placement rule, and the CPU sets where there is none", () => {
+    expect(tunableText("Placement", trial(BASE))).toBe("any");
+    expect(tunableText("Placement", { ...trial(BASE), params: { placement: "near" } })).toBe("near");
+    expect(tunableText("Placement", { ...trial(BASE), params: { placement_a: "near", placement_b: "far" } })).toBe("near / far");
   });
 
   it("mixes colours", () => {

@@ -10,34 +10,39 @@ import { trialName } from "../trials/trial";
 interface Tunable {
   label: string;
   /** Sorts the values of the axis. */
-  rank: (candidate: Candidate) => number | string;
-  text: (candidate: Candidate) => string;
+  rank: (trial: TrialView) => number | string;
+  text: (trial: TrialView) => string;
 }
 
-/** One text for both gateways, where they are placed alike. */
-function placement({ a, b }: Candidate["cpu_sets"]): string {
-  const [one, other] = [cpuSetsInWords(a), cpuSetsInWords(b)];
+/** The rule that placed the trial ("near", "packed apart"), or its CPU sets where no rule did. */
+function placement({ params, candidate }: TrialView): string {
+  const rules = [params.placement ?? params.placement_a, params.placement_b].filter((rule) => rule !== undefined);
+  if (rules.length > 0) return rules.join(" / ");
+  const [one, other] = [cpuSetsInWords(candidate.cpu_sets.a), cpuSetsInWords(candidate.cpu_sets.b)];
   return one === other ? one : `${one} / ${other}`;
 }
 
+type TunableName = Exclude<keyof Candidate, "cpu_sets">;
+
+/** A tunable that stands in the candidate itself; `none` is what an engine without it shows. */
+function own(label: string, name: TunableName, format: (value: number | string) => string = String): Tunable {
+  return {
+    label,
+    rank: ({ candidate }) => candidate[name] ?? "",
+    text: ({ candidate }) => (candidate[name] === null || candidate[name] === undefined ? "none" : format(candidate[name])),
+  };
+}
+
 const TUNABLES: readonly Tunable[] = [
-  { label: "Engine", rank: ({ engine }) => engine, text: ({ engine }) => engine },
-  { label: "Mode", rank: ({ mode }) => mode ?? "", text: ({ mode }) => mode ?? "none" },
-  { label: "Lanes", rank: ({ lanes }) => lanes, text: ({ lanes }) => String(lanes) },
-  {
-    label: "Crypto workers",
-    rank: ({ crypto_workers }) => crypto_workers ?? 0,
-    text: ({ crypto_workers }) => String(crypto_workers ?? "none"),
-  },
-  { label: "CPU sets", rank: ({ cpu_sets }) => placement(cpu_sets), text: ({ cpu_sets }) => placement(cpu_sets) },
-  { label: "NUMA", rank: ({ numa_policy }) => numa_policy, text: ({ numa_policy }) => numa_policy },
-  { label: "MTU", rank: ({ mtu }) => mtu, text: ({ mtu }) => String(mtu) },
-  { label: "Batch", rank: ({ batch_packets }) => batch_packets, text: ({ batch_packets }) => String(batch_packets) },
-  {
-    label: "Buffers",
-    rank: ({ socket_buffer_bytes }) => socket_buffer_bytes,
-    text: ({ socket_buffer_bytes }) => formatBytes(socket_buffer_bytes),
-  },
+  own("Engine", "engine"),
+  own("Mode", "mode"),
+  own("Lanes", "lanes"),
+  own("Crypto workers", "crypto_workers"),
+  { label: "Placement", rank: placement, text: placement },
+  own("NUMA", "numa_policy"),
+  own("MTU", "mtu"),
+  own("Batch", "batch_packets"),
+  own("Buffers", "socket_buffer_bytes", (bytes) => formatBytes(Number(bytes))),
 ];
 
 export interface ParallelAxis {
@@ -50,7 +55,7 @@ export function axesOf(trials: readonly TrialView[]): { axes: ParallelAxis[]; fi
   const axes: ParallelAxis[] = [];
   const fixed: string[] = [];
   for (const { label, rank, text } of TUNABLES) {
-    const ranks = new Map(trials.map((trial) => [text(trial.candidate), rank(trial.candidate)]));
+    const ranks = new Map(trials.map((trial) => [text(trial), rank(trial)]));
     const values = [...ranks].sort(([, one], [, other]) => (one < other ? -1 : one > other ? 1 : 0)).map(([value]) => value);
     if (values.length > 1) axes.push({ label, values });
     else if (values[0] !== undefined) fixed.push(`${label} ${values[0]}`);
@@ -58,8 +63,8 @@ export function axesOf(trials: readonly TrialView[]): { axes: ParallelAxis[]; fi
   return { axes, fixed };
 }
 
-export function tunableText(label: string, candidate: Candidate): string {
-  return TUNABLES.find((tunable) => tunable.label === label)?.text(candidate) ?? "—";
+export function tunableText(label: string, trial: TrialView): string {
+  return TUNABLES.find((tunable) => tunable.label === label)?.text(trial) ?? "—";
 }
 
 const channels = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).slice(0, 3).map(Number);
@@ -90,7 +95,7 @@ export function parallelOption({ trials, metric, palette }: ParallelInput): Char
     const value = trial.metrics?.[metric.name] ?? null;
     const share = value === null ? 0 : (value - low) / span;
     return {
-      value: [...axes.map((axis) => tunableText(axis.label, trial.candidate)), value ?? "-"],
+      value: [...axes.map((axis) => tunableText(axis.label, trial)), value ?? "-"],
       trialId: trial.id,
       title: `${trialName(trial)}: ${value === null ? trial.state : metric.format(value)}`,
       lines: [trial.words],

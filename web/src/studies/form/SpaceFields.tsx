@@ -1,5 +1,5 @@
 import { fieldError } from "../../api/problem";
-import { ChoicesField, InputField } from "../../ui/Field";
+import { CheckField, ChoicesField, InputField } from "../../ui/Field";
 import type { StudyText } from "./studyForm";
 import styles from "./StudyDialog.module.css";
 
@@ -9,14 +9,15 @@ interface SpaceFieldsProps {
   onChange: (part: Partial<StudyText>) => void;
 }
 
-type ListName = "lanes" | "crypto_workers" | "mtus" | "batch_packets" | "socket_buffer_mib";
+type ListName = "lanes" | "crypto_workers" | "mtu" | "placement" | "batch_packets" | "socket_buffer_mib";
 
 const LISTS: readonly { name: ListName; field: string; label: string; placeholder: string; unit?: string }[] = [
   { name: "lanes", field: "lanes", label: "Lanes", placeholder: "1, 2, 4" },
   { name: "crypto_workers", field: "crypto_workers", label: "Crypto workers", placeholder: "1, 2" },
-  { name: "mtus", field: "mtus", label: "MTU", placeholder: "1420", unit: "B" },
+  { name: "mtu", field: "mtu", label: "MTU", placeholder: "1420", unit: "B" },
   { name: "batch_packets", field: "batch_packets", label: "Batch", placeholder: "32, 64", unit: "packets" },
   { name: "socket_buffer_mib", field: "socket_buffer_bytes", label: "Socket buffers", placeholder: "1, 4", unit: "MiB" },
+  { name: "placement", field: "placement", label: "Placement", placeholder: "near, packed" },
 ];
 
 const MODES = ["inline", "pipelined"] as const;
@@ -48,17 +49,22 @@ export function SpaceFields({ text, error, onChange }: SpaceFieldsProps) {
           label="Modes"
           options={MODES}
           chosen={text.modes}
-          error={fieldError(error, "space.modes")}
+          error={fieldError(error, "space.mode")}
           onChange={(modes) => onChange({ modes })}
         />
         <ChoicesField
           label="NUMA policies"
           options={NUMA_POLICIES}
           chosen={text.numa_policies}
-          error={fieldError(error, "space.numa_policies")}
+          error={fieldError(error, "space.numa_policy")}
           onChange={(numa_policies) => onChange({ numa_policies })}
         />
       </div>
+      <CheckField
+        label="Search a placement for each gateway, not one for both"
+        checked={text.placement_per_gateway}
+        onChange={(placement_per_gateway) => onChange({ placement_per_gateway })}
+      />
     </fieldset>
   );
 }

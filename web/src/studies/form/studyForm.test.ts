@@ -11,13 +11,15 @@ describe("the study form", () => {
   it("fixes one tunable and leaves the others", () => {
     const study = studyOf({ ...studyDefaults("demo"), lanes: "1,2", socket_buffer_mib: "0.5", modes: ["inline"] });
     expect(study.space).toEqual({
-      modes: ["inline"],
+      mode: ["inline"],
       lanes: [1, 2],
       crypto_workers: null,
-      mtus: null,
+      mtu: null,
+      placement: null,
+      placement_per_gateway: false,
       batch_packets: null,
       socket_buffer_bytes: [524288],
-      numa_policies: null,
+      numa_policy: null,
     });
   });
 

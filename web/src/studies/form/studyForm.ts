@@ -1,12 +1,12 @@
 import type { StudyCreate } from "../../api/types";
-import { numberListOf, numberOf, optionalNumberOf } from "../../format/input";
+import { numberListOf, numberOf, optionalNumberOf, textListOf } from "../../format/input";
 import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../../workloads/workload";
 import type { ObjectiveName } from "../objectives";
 
 export type Engine = NonNullable<StudyCreate["engines"]>[number];
 type Space = NonNullable<StudyCreate["space"]>;
-type Mode = NonNullable<Space["modes"]>[number];
-type NumaPolicy = NonNullable<Space["numa_policies"]>[number];
+type Mode = NonNullable<Space["mode"]>[number];
+type NumaPolicy = NonNullable<Space["numa_policy"]>[number];
 
 /** A study as typed into the form. Lists are text with commas; an empty one does not narrow the space. */
 export interface StudyText {
@@ -27,7 +27,9 @@ export interface StudyText {
   modes: Mode[];
   lanes: string;
   crypto_workers: string;
-  mtus: string;
+  mtu: string;
+  placement: string;
+  placement_per_gateway: boolean;
   batch_packets: string;
   socket_buffer_mib: string;
   numa_policies: NumaPolicy[];
@@ -52,7 +54,9 @@ export function studyDefaults(testbed: string): StudyText {
     modes: [],
     lanes: "",
     crypto_workers: "",
-    mtus: "",
+    mtu: "",
+    placement: "",
+    placement_per_gateway: false,
     batch_packets: "",
     socket_buffer_mib: "",
     numa_policies: [],
@@ -63,16 +67,18 @@ const narrowedTo = <Option extends string>(chosen: readonly Option[]): Option[] 
 
 function spaceOf(text: StudyText): Space | null {
   const buffers = numberListOf(text.socket_buffer_mib);
-  const space: Space = {
-    modes: narrowedTo(text.modes),
+  const narrowed = {
+    mode: narrowedTo(text.modes),
     lanes: numberListOf(text.lanes),
     crypto_workers: numberListOf(text.crypto_workers),
-    mtus: numberListOf(text.mtus),
+    mtu: numberListOf(text.mtu),
+    placement: textListOf(text.placement),
     batch_packets: numberListOf(text.batch_packets),
     socket_buffer_bytes: buffers ? buffers.map((mib) => mib * 1024 * 1024) : null,
-    numa_policies: narrowedTo(text.numa_policies),
+    numa_policy: narrowedTo(text.numa_policies),
   };
-  return Object.values(space).every((values) => values === null) ? null : space;
+  const asGenerated = Object.values(narrowed).every((values) => values === null) && !text.placement_per_gateway;
+  return asGenerated ? null : { ...narrowed, placement_per_gateway: text.placement_per_gateway };
 }
 
 export function studyOf(text: StudyText): StudyCreate {

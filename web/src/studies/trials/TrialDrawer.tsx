@@ -10,6 +10,14 @@ import { useTrial } from "../queries";
 import { trialName } from "./trial";
 import styles from "./trials.module.css";
 
+const ORIGINS = {
+  baseline: "the baseline",
+  warm_start: "an expert's first guess",
+  sampler: "the sampler's choice",
+  neighbour: "a neighbour of a leader",
+  grid: "a point of the grid",
+};
+
 export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () => void }) {
   const { data, error, refetch } = useTrial(trial.id, `${trial.state}/${trial.blocks}`);
   return (
@@ -32,6 +40,7 @@ function TrialFacts({ trial }: { trial: TrialView }) {
     ["Against the baseline", formatGain(trial.gain === null ? null : trial.gain - 1)] as const,
     ["Blocks", String(trial.blocks)] as const,
     ["Overhead of a block", formatDuration(trial.overhead_s)] as const,
+    ["Tried as", ORIGINS[trial.origin ?? "baseline"]] as const,
     ["Key", trial.candidate_key] as const,
   ];
   return (

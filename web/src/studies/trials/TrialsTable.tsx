@@ -21,7 +21,7 @@ interface TrialsTableProps {
 
 export function TrialsTable({ table, bestNumber, onSelect }: TrialsTableProps) {
   return (
-    <ScrollRegion label="Trials">
+    <ScrollRegion label="Table of trials">
       <table className={`${tableStyles.table} ${styles.table}`}>
         <thead>
           {table.getHeaderGroups().map((group) => (
@@ -34,7 +34,7 @@ export function TrialsTable({ table, bestNumber, onSelect }: TrialsTableProps) {
         </thead>
         <tbody>
           {table.getRowModel().rows.map((row) => (
-            <TrialRow key={row.id} row={row} table={table} isBest={row.original.number === bestNumber} onSelect={onSelect} />
+            <TrialRow key={row.id} row={row} table={table} isBest={bestNumber !== null && row.original.number === bestNumber} onSelect={onSelect} />
           ))}
         </tbody>
       </table>

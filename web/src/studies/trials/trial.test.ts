@@ -12,6 +12,8 @@ function trial(number: number | null, throughputs: number[]): TrialView {
     is_baseline: number === null,
     candidate: {} as TrialView["candidate"],
     candidate_key: "0",
+    origin: null,
+    params: {},
     words: "",
     state: throughputs.length > 0 ? "completed" : "infeasible",
     metrics: middle === undefined ? null : metricsOf(middle),

@@ -1,0 +1,46 @@
+"""The dashboard over a real testbed: two namespaces, real traffic, nothing simulated."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import OpenPage
+from playwright.sync_api import expect
+
+PATIENCE_MS = 120_000
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_real_link_is_tuned_from_the_browser(open_page: OpenPage) -> None:
+    page = open_page("/testbeds")
+    page.get_by_role("button", name="Add testbed").click()
+    dialog = page.get_by_role("dialog", name="Add testbed")
+    dialog.get_by_label("Name").fill("e2e-web")
+    dialog.get_by_role("button", name="Add testbed").click()
+    card = page.get_by_role("article", name="e2e-web")
+    expect(card.get_by_text("ready")).to_be_visible(timeout=PATIENCE_MS)
+    try:
+        card.get_by_role("link", name="Tune").click()
+        dialog = page.get_by_role("dialog", name="Tune a testbed")
+        dialog.get_by_label("Trials").fill("1")
+        dialog.get_by_label("Sample length").fill("0.5")
+        dialog.get_by_text("Advanced options").click()
+        for label, value in (("Repeats", "1"), ("Finalists", "1"), ("Playoff rounds", "1"), ("Verdict rounds", "3")):
+            dialog.get_by_label(label).fill(value)
+        dialog.get_by_role("button", name="Start study").click()
+
+        verdict = page.get_by_role("region", name="Verdict")
+        expect(verdict).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("simulated", exact=True)).to_have_count(0)
+        expect(page.get_by_role("button", name="Download bundle")).to_be_visible()
+        page.get_by_role("button", name="Baseline", exact=True).click()
+        sample = page.get_by_role("region", name="Sample tcp forward").first
+        expect(sample).to_contain_text("Gbit/s")
+        sample.get_by_text("Commands").click()
+        expect(sample).to_contain_text("iperf3")
+        page.keyboard.press("Escape")
+    finally:
+        page.get_by_role("link", name="Testbeds").click()
+        card.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(card).to_have_count(0, timeout=PATIENCE_MS)
