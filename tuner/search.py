@@ -7,7 +7,7 @@ import math
 import random
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -42,9 +42,8 @@ _NUMBER, _CANDIDATE_KEY, _PARAMS, _ORIGIN = "number", "candidate_key", "params",
 _FEASIBLE = "feasible"
 # User attribute of the study: its space and objective.
 _SHAPE = "shape"
-_STARTUP_TRIALS = 8
-_NEIGHBOUR_SHARE = 0.4
-_LEADERS = 5
+_STARTUP_TRIALS = 6
+_NEIGHBOUR_SHARE = 0.5
 _DOOMED_AFTER = 3
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
@@ -214,23 +213,28 @@ class StudySearch:
         """Parameters of a candidate not tried yet: next to a leader, else any, else None."""
         near = self._neighbours_of_leaders(trials, tried, rng) if self._sampler == "tpe" else iter(())
         guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
-        anywhere = (params for params in guesses if self._space.candidate(params).key not in tried)
+        anywhere = self._worth_trying(guesses, trials, tried)
         return next(chain(near, anywhere, self._grid_points(tried)), None)
 
     def _neighbours_of_leaders(
         self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random
     ) -> Iterator[Params]:
-        """Untried parameters one step from the best trials, those of the best one first; not towards a value with which
-        no candidate has worked so far."""
-        doomed = _doomed_values(trials)
+        """Untried parameters one step from the best trials, those of the best one first."""
         leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and _is_feasible(trial)]
         leaders.sort(key=lambda trial: -math.prod(trial.values))
-        for leader in leaders[:_LEADERS]:
+        for leader in leaders:
             neighbours = list(self._space.neighbours(leader.user_attrs[_PARAMS]))
             rng.shuffle(neighbours)
-            for params in neighbours:
-                if doomed.isdisjoint(params.items()) and self._space.candidate(params).key not in tried:
-                    yield params
+            yield from self._worth_trying(neighbours, trials, tried)
+
+    def _worth_trying(
+        self, proposals: Iterable[Params], trials: Sequence[FrozenTrial], tried: Collection[str]
+    ) -> Iterator[Params]:
+        """Those not tried, and without a value with which several candidates were infeasible and none was not."""
+        doomed = _doomed_values(trials)
+        for params in proposals:
+            if doomed.isdisjoint(params.items()) and self._space.candidate(params).key not in tried:
+                yield params
 
     def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
         """Untried points of the grid, in an order that depends on the seed only; a sample of a very large grid."""

@@ -210,24 +210,24 @@ class SearchSpace:
     def expert_candidates(self) -> tuple[Candidate, ...]:
         """What an expert would try first, best guess first; only those that the space holds, without the baseline.
 
-        Inline with a lane for each core on the NIC's node, near and divided; one inline lane; stock pipelined but
-        pinned; the largest MTU.
+        Inline with a lane for each core on the NIC's node, near; with a lane for each core and each CPU of the host,
+        spread or unpinned; one inline lane; stock pipelined but pinned; the largest MTU.
         """
-        cores = min(
-            sum(core[0].node == topology.nic_node for core in topology.cores) for topology in self.topologies.values()
-        )
-        lanes = next(tunable for tunable in self.tunables if tunable.name == "lanes").choices
-        most = max(int(choice) for choice in lanes if int(choice) <= max(cores, int(lanes[0])))
+        hosts = self.topologies.values()
+        near_cores = min(sum(core[0].node == host.nic_node for core in host.cores) for host in hosts)
+        near, cores, cpus = (self._lanes(count) for count in (near_cores, min(len(h.cores) for h in hosts), self._cpus))
         mtus = next(tunable for tunable in self.tunables if tunable.name == "mtu").choices
         mtu = min((int(choice) for choice in mtus), key=lambda choice: abs(choice - STOCK_MTU))
-        inline: Params = {"engine": "wirelane", "mode": "inline", "lanes": most, "mtu": mtu}
+        inline: Params = {"engine": "wirelane", "mode": "inline", "mtu": mtu}
         rules = [
-            inline | {"placement": "near"},
-            inline | {"placement": "near apart"},
-            inline | {"placement": UNPINNED},
-            inline | {"placement": "near", "lanes": 1},
-            inline | {"placement": "near", "mtu": max(mtus)},
-            inline | {"placement": "near", "mode": "pipelined", "lanes": 1},
+            inline | {"lanes": near, "placement": "near"},
+            inline | {"lanes": near, "placement": "near apart"},
+            inline | {"lanes": cores, "placement": "spread"},
+            inline | {"lanes": cpus, "placement": UNPINNED},
+            inline | {"lanes": near, "placement": UNPINNED},
+            inline | {"lanes": 1, "placement": "near"},
+            inline | {"lanes": near, "placement": "near", "mtu": max(mtus)},
+            inline | {"lanes": 1, "placement": "near", "mode": "pipelined"},
         ]
         found: dict[str, Candidate] = {}
         for rule in rules:
@@ -235,6 +235,11 @@ class SearchSpace:
             if candidate is not None and candidate.key != self.baseline().key:
                 found.setdefault(candidate.key, candidate)
         return tuple(found.values())
+
+    def _lanes(self, count: int) -> int:
+        """The largest number of lanes in the space up to `count`, else the smallest."""
+        lanes = next(tunable.choices for tunable in self.tunables if tunable.name == "lanes")
+        return max(int(choice) for choice in lanes if int(choice) <= max(count, int(lanes[0])))
 
     def _nearest(self, wish: Mapping[str, Choice]) -> Candidate | None:
         """The candidate with the wished parameters, the rest by default; None where a wish is outside the space."""
