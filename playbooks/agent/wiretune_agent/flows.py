@@ -54,6 +54,11 @@ def choose(there: Iterable[int], back: Iterable[int], wanted: int) -> int | None
     return fallback
 
 
+def uneven(count: int, lanes: int) -> list[str]:
+    """A warning where the flows cannot load the lanes alike; nothing where they can."""
+    return [f"{count} flows do not spread evenly over {lanes} lanes"] if count % lanes else []
+
+
 def _query(path: Path4) -> str:
     words = ["route get", path.destination, "from", path.source]
     if path.incoming:

@@ -46,7 +46,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
     version = run(["iperf3", "--version"]).splitlines()[0]
     back = caller.ask("prepare", workload=index, flows=[_as_json(flow) for flow in planned])["lanes"]
     there = flows.lanes_of(_paths(setup.inner_address, setup.far_inner_address, workload["protocol"], planned))
-    argvs, warnings = [], []
+    argvs = []
     for number, flow in enumerate(planned):
         width = len(flow.source_ports)
         at_a, at_b = there[number * width :][:width], back[number * width :][:width]
@@ -55,8 +55,6 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         if chosen is None:
             raise AgentError(f"no port of {width} leads a flow to lane {flow.lane}", blame="candidate")
         argvs.append(client_argv(setup, workload, flow, flow.source_ports[chosen]))
-    if workload["flows"] % setup.lanes:
-        warnings.append(f"{workload['flows']} flows do not spread evenly over {setup.lanes} lanes")
     caller.ask("open")
     opened = setup.watch.moment()
     outputs = _run_clients(setup, caller, argvs, run_time_s(workload))
@@ -70,7 +68,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         "outputs": outputs,
         "reversed": [flow.reverse for flow in planned],
         "tool_version": version,
-        "warnings": warnings,
+        "warnings": flows.uneven(workload["flows"], setup.lanes),
     }
 
 

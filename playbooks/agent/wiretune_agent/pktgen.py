@@ -59,7 +59,8 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
             generator.stop()
     caller.ask("finish")
     described = generator.described() if generator is not None else far
-    return {"opened": opened, "closed": closed, "outputs": [], "reversed": [], "warnings": [], **described}
+    warnings = flows.uneven(workload["flows"], setup.lanes)
+    return {"opened": opened, "closed": closed, "outputs": [], "reversed": [], "warnings": warnings, **described}
 
 
 class FarEnd:
