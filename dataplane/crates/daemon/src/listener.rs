@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Most clients that one socket serves at a time; more wait.
 const MAX_CLIENTS: usize = 16;
@@ -17,7 +17,15 @@ pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    inode: u64,
+    identity: Identity,
+}
+
+/// Inode and time of birth: an inode number alone is used again at once.
+type Identity = (u64, Option<SystemTime>);
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.ino(), metadata.created().ok()))
 }
 
 impl SocketFile {
@@ -43,13 +51,12 @@ impl SocketFile {
         let listener = UnixListener::bind(&temporary)?;
         std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&temporary, path)?;
-        let inode = std::fs::symlink_metadata(path)?.ino();
-        Ok((listener, Self { path: path.to_owned(), inode }))
+        Ok((listener, Self { path: path.to_owned(), identity: identity(path)? }))
     }
 
     /// Whether the file is still there, and still ours.
     pub fn exists(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode)
+        identity(&self.path).is_ok_and(|found| found == self.identity)
     }
 }
 
