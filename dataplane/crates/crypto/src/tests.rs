@@ -33,7 +33,7 @@ fn open_all(aead: &mut Aead, buffer: &mut [u8], segments: &[Segment], key: &Key,
 #[test]
 fn the_portable_backend_is_always_there_and_auto_takes_the_first() {
     let all = available();
-    assert_eq!(all.last(), Some(&Backend::Portable));
+    assert!(all.contains(&Backend::Portable));
     assert_eq!(Aead::new(BackendChoice::Auto).unwrap().backend(), all[0]);
     eprintln!("backends here: {all:?}");
 }
