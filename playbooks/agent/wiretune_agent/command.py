@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,7 +81,9 @@ def run_json(argv: Sequence[str], *, timeout_s: float = 10.0) -> Any:
     return json.loads(text) if text.strip() else []
 
 
-def spawn(argv: Sequence[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
+def spawn(
+    argv: Sequence[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a program that ends with the caller, its output in pipes. Raises AgentError when it is not installed."""
     try:
         return subprocess.Popen(
@@ -90,6 +93,7 @@ def spawn(argv: Sequence[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            env={**os.environ, **(env or {})},
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the agent has one thread
         )
     except FileNotFoundError:

@@ -154,7 +154,9 @@ class Generator:
             "--", "--forward-mode=io", "--total-num-mbufs=4096", "--no-mlockall",
         ]  # fmt: skip
         # testpmd ends at the end of its standard input: an open pipe keeps it, and our own end ends it.
-        self._process = spawn(self._argv, stdin=subprocess.PIPE)
+        # It makes a folder for run-time files even where it has none: in ours, that goes with the testbed.
+        environment = {"RUNTIME_DIRECTORY": str(self._setup.state_folder)}
+        self._process = spawn(self._argv, stdin=subprocess.PIPE, env=environment)
 
     def _pace(self, packet_bytes: int) -> None:
         bits_per_s = self._workload["offered_load_pps"] * (packet_bytes + ETHERNET_BYTES) * 8
