@@ -23,7 +23,7 @@ MAX_CPU = 4095
 INLINE_STAGES = ("tx", "rx")
 PIPELINED_STAGES = ("read", "crypto", "write")
 
-_CPULIST = re.compile(r"^(\d{1,4}(-\d{1,4})?)(,\d{1,4}(-\d{1,4})?)*$", re.ASCII)
+_CPULIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", re.ASCII)
 
 
 def parse_cpulist(text: str) -> tuple[int, ...]:
@@ -33,7 +33,7 @@ def parse_cpulist(text: str) -> tuple[int, ...]:
     """
     if text == "":
         return ()
-    if not _CPULIST.match(text):
+    if not _CPULIST.fullmatch(text):
         raise ValueError(f"{text!r} is not a CPU list such as '0-3,8'")
     cpus: set[int] = set()
     for part in text.split(","):
