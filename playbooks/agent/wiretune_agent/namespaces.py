@@ -17,6 +17,7 @@ from wiretune_agent.processes import Process, stop
 
 NAMESPACE_FOLDER = Path("/run/netns")
 UAPI_FOLDER = Path("/run/wireguard")
+STATE_FOLDER = Path("/run/wiretune")
 SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.all.rp_filter": "0",
@@ -67,9 +68,9 @@ def remove(arguments: Mapping[str, Any]) -> dict[str, Any]:
         _delete_namespace(gateway["namespace"])
         if folder.exists():
             shutil.rmtree(folder)
-        with contextlib.suppress(OSError):  # Another testbed still has its folder there.
-            folder.parent.rmdir()
-    with contextlib.suppress(OSError):  # Another WireGuard on this machine has its socket there.
+    with contextlib.suppress(OSError):  # Another testbed, or another WireGuard, still has something there.
+        STATE_FOLDER.rmdir()
+        # Last, because a testbed that is still there has its own folder mounted over this one.
         UAPI_FOLDER.rmdir()
     return {}
 
