@@ -44,6 +44,7 @@ _FEASIBLE = "feasible"
 _SHAPE = "shape"
 _STARTUP_TRIALS = 6
 _NEIGHBOUR_SHARE = 0.5
+_LEADERS = 30
 _DOOMED_AFTER = 3
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
@@ -102,6 +103,7 @@ class StudySearch:
         """Use `open`."""
         self._study, self._journal, self._space, self._objective = study, journal, space, objective
         self._sampler, self._seed = sampler, seed
+        self._keys: dict[tuple[tuple[str, str | int], ...], str] = {}
 
     @classmethod
     def open(
@@ -222,7 +224,7 @@ class StudySearch:
         """Untried parameters one step from the best trials, those of the best one first."""
         leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and _is_feasible(trial)]
         leaders.sort(key=lambda trial: -math.prod(trial.values))
-        for leader in leaders:
+        for leader in leaders[:_LEADERS]:
             neighbours = list(self._space.neighbours(leader.user_attrs[_PARAMS]))
             rng.shuffle(neighbours)
             yield from self._worth_trying(neighbours, trials, tried)
@@ -233,7 +235,7 @@ class StudySearch:
         """Those not tried, and without a value with which several candidates were infeasible and none was not."""
         doomed = _doomed_values(trials)
         for params in proposals:
-            if doomed.isdisjoint(params.items()) and self._space.candidate(params).key not in tried:
+            if doomed.isdisjoint(params.items()) and self._key(params) not in tried:
                 yield params
 
     def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
@@ -242,8 +244,15 @@ class StudySearch:
         order = random.Random(self._seed).sample(range(size), min(size, _SCANNED_POINTS))  # noqa: S311
         for index in order:
             params = self._space.grid_params(index)
-            if self._space.candidate(params).key not in tried:
+            if self._key(params) not in tried:
                 yield params
+
+    def _key(self, params: Params) -> str:
+        """Key of the candidate with these parameters; remembered, since the leaders' neighbours are looked at often."""
+        point = tuple(params.items())
+        if point not in self._keys:
+            self._keys[point] = self._space.candidate(params).key
+        return self._keys[point]
 
     # -- tell -----------------------------------------------------------------------------------------------------
 
