@@ -61,26 +61,31 @@ class Asked:
     params: Params
 
 
-def _is_tried(trial: FrozenTrial) -> bool:
-    return _CANDIDATE_KEY in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
-
-
 def _is_feasible(trial: FrozenTrial) -> bool:
     return bool(min(trial.values) > 0)
 
 
-def _doomed_values(trials: Sequence[FrozenTrial]) -> set[tuple[str, str | int]]:
-    """Values of tunables with which several candidates were infeasible and none was not."""
-    broken: Counter[tuple[str, str | int]] = Counter()
-    worked: set[tuple[str, str | int]] = set()
-    for trial in trials:
-        if trial.state == TrialState.COMPLETE:
-            values = trial.user_attrs[_PARAMS].items()
-            if _is_feasible(trial):
-                worked.update(values)
-            else:
-                broken.update(values)
-    return {value for value, times in broken.items() if times >= _DOOMED_AFTER and value not in worked}
+class _Known:
+    """What one ask needs to know of the trials so far."""
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        told = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING and _NUMBER in trial.user_attrs]
+        feasible = [trial for trial in told if _is_feasible(trial)]
+        self.numbers = [trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs]
+        self.waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        self.tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in (*told, *running)}
+        self.warm_starts = sum(trial.user_attrs.get(_ORIGIN) == "warm_start" for trial in trials)
+        self.beyond_warm_starts = sum(trial.user_attrs[_ORIGIN] != "warm_start" for trial in (*told, *running))
+        self.leaders: list[Params] = [
+            trial.user_attrs[_PARAMS] for trial in sorted(feasible, key=lambda trial: -math.prod(trial.values))
+        ]
+        worked = {value for params in self.leaders for value in params.items()}
+        broken = Counter(
+            value for trial in told if not _is_feasible(trial) for value in trial.user_attrs[_PARAMS].items()
+        )
+        # Values of tunables with which several candidates were infeasible and none was not.
+        self.doomed = {value for value, times in broken.items() if times >= _DOOMED_AFTER and value not in worked}
 
 
 class StudySearch:
@@ -166,76 +171,66 @@ class StudySearch:
 
     def _ask(self) -> Asked | None:
         trials = self._trials()
-        tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in trials if _is_tried(trial)}
-        number = 1 + max((trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs), default=-1)
-        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        known = _Known(trials)
         rng = random.Random(f"{self._seed} {len(trials)}")  # noqa: S311 (choices of a search, not secrets)
-        if not waiting:
-            params = self._own_proposal(trials, tried, rng)
+        if not known.waiting:
+            params = self._own_proposal(known, rng)
             if params is not None:
                 self._enqueue(params, "grid" if self._sampler == "grid" else "neighbour")
             elif self._sampler == "grid":
                 return None
         while True:
-            self._study.sampler = self._make_sampler(rng.getrandbits(32))
+            self._study.sampler = self._make_sampler(known, rng.getrandbits(32))
             trial = self._study.ask()
             candidate = self._space.suggest(trial)
-            if candidate.key not in tried:
-                origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
-                trial.set_user_attr(_CANDIDATE_KEY, candidate.key)
-                params = self._space.params_of(candidate)
-                trial.set_user_attr(_PARAMS, params)
-                trial.set_user_attr(_NUMBER, number)
-                return Asked(number, candidate, origin, params)
+            if candidate.key not in known.tried:
+                return self._hand_out(trial, candidate, 1 + max(known.numbers, default=-1))
             self._study.tell(trial, state=TrialState.FAIL)
-            untried = self._untried(trials, tried, rng)
+            untried = self._untried(known, rng)
             if untried is None:
                 return None
             self._enqueue(untried, "neighbour")
 
-    def _own_proposal(self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random) -> Params | None:
+    def _hand_out(self, trial: optuna.Trial, candidate: Candidate, number: int) -> Asked:
+        origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
+        params = self._space.params_of(candidate)
+        for name, value in ((_CANDIDATE_KEY, candidate.key), (_ORIGIN, origin), (_PARAMS, params), (_NUMBER, number)):
+            trial.set_user_attr(name, value)
+        return Asked(number, candidate, origin, params)
+
+    def _own_proposal(self, known: _Known, rng: random.Random) -> Params | None:
         """What to try in place of the sampler's choice: a point of the grid, or now and then a neighbour of a leader,
         because a sampler of densities passes by the last step to the best of a space of steps."""
         if self._sampler == "grid":
-            return next(self._grid_points(tried), None)
-        own = [trial for trial in trials if trial.user_attrs.get(_ORIGIN) != "warm_start" and _is_tried(trial)]
-        if self._sampler == "random" or len(own) < _STARTUP_TRIALS or rng.random() >= _NEIGHBOUR_SHARE:
+            return next(self._grid_points(known.tried), None)
+        if self._sampler == "random" or known.beyond_warm_starts < _STARTUP_TRIALS or rng.random() >= _NEIGHBOUR_SHARE:
             return None
-        return next(self._neighbours_of_leaders(trials, tried, rng), None)
+        return next(self._neighbours_of_leaders(known, rng), None)
 
-    def _make_sampler(self, seed: int) -> BaseSampler:
+    def _make_sampler(self, known: _Known, seed: int) -> BaseSampler:
         if self._sampler == "random":
             return RandomSampler(seed=seed)
         # What the experts would try says little about the rest of the space.
-        startup = _STARTUP_TRIALS + sum(trial.user_attrs.get(_ORIGIN) == "warm_start" for trial in self._trials())
+        startup = _STARTUP_TRIALS + known.warm_starts
         # group: conditional tunables are modelled together with those they depend on.
         return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=seed)
 
-    def _untried(self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random) -> Params | None:
+    def _untried(self, known: _Known, rng: random.Random) -> Params | None:
         """Parameters of a candidate not tried yet: next to a leader, else any, else None."""
-        near = self._neighbours_of_leaders(trials, tried, rng) if self._sampler == "tpe" else iter(())
+        near = self._neighbours_of_leaders(known, rng) if self._sampler == "tpe" else iter(())
         guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
-        anywhere = self._worth_trying(guesses, trials, tried)
-        return next(chain(near, anywhere, self._grid_points(tried)), None)
+        return next(chain(near, self._worth_trying(guesses, known), self._grid_points(known.tried)), None)
 
-    def _neighbours_of_leaders(
-        self, trials: Sequence[FrozenTrial], tried: Collection[str], rng: random.Random
-    ) -> Iterator[Params]:
+    def _neighbours_of_leaders(self, known: _Known, rng: random.Random) -> Iterator[Params]:
         """Untried parameters one step from the best trials, those of the best one first."""
-        leaders = [trial for trial in trials if trial.state == TrialState.COMPLETE and _is_feasible(trial)]
-        leaders.sort(key=lambda trial: -math.prod(trial.values))
-        for leader in leaders[:_LEADERS]:
-            neighbours = list(self._space.neighbours(leader.user_attrs[_PARAMS]))
+        for leader in known.leaders[:_LEADERS]:
+            neighbours = list(self._space.neighbours(leader))
             rng.shuffle(neighbours)
-            yield from self._worth_trying(neighbours, trials, tried)
+            yield from self._worth_trying(neighbours, known)
 
-    def _worth_trying(
-        self, proposals: Iterable[Params], trials: Sequence[FrozenTrial], tried: Collection[str]
-    ) -> Iterator[Params]:
-        """Those not tried, and without a value with which several candidates were infeasible and none was not."""
-        doomed = _doomed_values(trials)
+    def _worth_trying(self, proposals: Iterable[Params], known: _Known) -> Iterator[Params]:
         for params in proposals:
-            if doomed.isdisjoint(params.items()) and self._key(params) not in tried:
+            if known.doomed.isdisjoint(params.items()) and self._key(params) not in known.tried:
                 yield params
 
     def _grid_points(self, tried: Collection[str]) -> Iterator[Params]:
