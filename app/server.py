@@ -37,6 +37,8 @@ class _Server(uvicorn.Server):
             self._on_ready(self._base_url, self._service.first_token)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            return  # uvicorn takes a second signal as leave to skip the clean-up
         self._service.interrupt()
         super().handle_exit(sig, frame)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from app.cli import resources
 from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.signals import raise_when_interrupted
 from app.cli.tune_options import tune_command
 
 _EXIT_CODES = """
@@ -115,8 +114,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of the `wiretune` command."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    raise_when_interrupted()
     try:
         cli()
     except CommandError as error:
@@ -127,7 +125,3 @@ def main() -> None:
     except Interrupted:
         sys.stderr.write("Interrupted.\n")
         sys.exit(Exit.INTERRUPTED)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise Interrupted

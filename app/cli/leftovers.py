@@ -9,7 +9,7 @@ from rich.console import Console
 
 from app.cli.child_service import service_for_one_command
 from app.cli.failures import CommandError, Exit
-from app.cli.tune import interruptible, remove_abandoned
+from app.cli.tune import remove_abandoned
 from app.lab.driver import LabError
 from app.settings import Settings
 
@@ -25,7 +25,7 @@ def remove_leftovers(everything: bool) -> None:
     if everything:
         _tear_down_all(console)
         return
-    with interruptible(), service_for_one_command(Settings()) as (api, _):
+    with service_for_one_command(Settings()) as (api, _):
         # Starting a service already rolls back what a killed one left half-done.
         removed = remove_abandoned(api, console)
     console.print(f"Removed {removed} abandoned testbed{'' if removed == 1 else 's'}.")

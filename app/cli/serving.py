@@ -55,6 +55,7 @@ def _greet(settings: Settings, base_url: str, first_token: str | None) -> None:
     sys.stdout.write(f"Wiretune is at {base_url}\n")
     if first_token is not None:
         sys.stdout.write(f"Token (shown this once, kept in {settings.token_file}): {first_token}\n")
+        sys.stdout.write(f"Signed in: {base_url}/#token={first_token}\n")
     else:
         sys.stdout.write(f"Token: in {settings.token_file}\n")
     sys.stdout.flush()

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +15,7 @@ from app.cli.client import Api
 from app.cli.failures import CommandError, Exit, Interrupted
 from app.cli.progress import StudyDisplay
 from app.cli.report import print_result
+from app.cli.signals import ignore_interrupts
 from app.settings import Settings
 
 THROW_AWAY_PREFIX = "tune-"
@@ -41,43 +38,29 @@ class TuneRequest:
     bundle_path: Path | None
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """The first SIGINT or SIGTERM raises Interrupted, all later ones do nothing. Yields a function that ends it early,
-    for a clean-up that must not be interrupted."""
-
-    def shield() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: None)
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        shield()
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield shield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def tune(settings: Settings, request: TuneRequest, console: Console) -> None:
     """Run the study from start to end. Raises CommandError; Interrupted once everything is cleaned up."""
     _check_outputs(request)
     name = f"{THROW_AWAY_PREFIX}{os.getpid()}"
-    with interruptible() as shield:
-        console.print("Starting …", style="dim")
-        with service_for_one_command(settings) as (api, _):
-            try:
-                remove_abandoned(api, console)
-                _run(api, name, request, console)
-            except Interrupted:
-                console.print("Stopping: rolling the hosts back and removing the testbed …")
-                raise
-            finally:
-                shield()
-                remove_testbed(api, name)
+    console.print("Starting …", style="dim")
+    with service_for_one_command(settings) as (api, _):
+        try:
+            remove_abandoned(api, console)
+            _run(api, name, request, console)
+        except Interrupted:
+            console.print("Stopping: rolling the hosts back and removing the testbed …")
+            raise
+        finally:
+            ignore_interrupts()
+            _clean_up(api, name)
+
+
+def _clean_up(api: Api, name: str) -> None:
+    try:
+        remove_testbed(api, name)
+    except CommandError as error:
+        message = f"testbed {name} could not be removed: {error.message}"
+        raise CommandError(message, hint="`wiretune cleanup` removes it.", code=error.code) from error
 
 
 def _check_outputs(request: TuneRequest) -> None:
@@ -153,7 +136,7 @@ def remove_testbed(api: Api, name: str) -> None:
         api.delete(path)
     left = api.wait_while(path, lambda testbed: testbed["state"] == "deleting", _TEARDOWN_TIMEOUT_S)
     if left is not None:
-        raise CommandError(f"testbed {name} could not be removed: {left['detail']}", hint=left["hint"] or "")
+        raise CommandError(f"its teardown failed: {left['detail']}", hint=left["hint"] or "")
 
 
 def _cancel(api: Api, path: str) -> None:

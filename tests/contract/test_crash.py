@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.contract.service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
@@ -35,7 +34,7 @@ def blocks_of(result: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, An
 def test_study_survives_kill_and_stop(service: ServiceProcess) -> None:
     with service.client() as client:
         make_testbed(client, "sim", sample_time_ratio=0.05)
-        study_id = make_study(client, "sim", trials=3, sample_seconds=10)
+        study_id = make_study(client, "sim", trials=3, sample_seconds=5)
         waiting_id = make_study(client, "sim", trials=1)
         path = f"/studies/{study_id}"
         wait_for(client, path, lambda study: study["progress"]["blocks_done"] >= 3 and study["progress"]["running"])
@@ -67,7 +66,8 @@ def test_study_survives_kill_and_stop(service: ServiceProcess) -> None:
             )
         assert set(done.values()) == {1}
         assert wait_for(client, f"/studies/{waiting_id}", finished)["state"] == "completed"
-    assert service.token not in service.log.replace(f"): {service.token}", "")
+    logged = [line for line in service.log.splitlines() if service.token in line]
+    assert len(logged) == 2, "the greeting of the first start, and nothing else"
 
 
 def _read_result(service: ServiceProcess, path: str, *, start: bool) -> dict[str, Any]:
@@ -87,10 +87,3 @@ def test_cancelling_survives_kill(service: ServiceProcess) -> None:
     service.start()
     with service.client() as client:
         assert wait_for(client, f"/studies/{study_id}", finished)["state"] == "cancelled"
-
-
-def test_second_service_on_the_same_data_is_refused(service: ServiceProcess) -> None:
-    other = ServiceProcess(service.data_dir)
-    with pytest.raises(AssertionError, match="is served by process"):
-        other.start()
-    assert httpx.get(f"{service.base_url}/api/v1/health", trust_env=False).status_code == 200

@@ -134,3 +134,10 @@ def test_finished_study_can_be_neither_cancelled_nor_resumed(client: httpx.Clien
     wait_for(client, f"/studies/{study}", lambda one: one["state"] == "completed")
     assert "completed" in problem(client.post(f"/studies/{study}/cancel"), 409)["detail"]
     assert "completed" in problem(client.post(f"/studies/{study}/resume"), 409)["detail"]
+
+
+def test_second_service_on_the_same_data_is_refused(service: ServiceProcess) -> None:
+    other = ServiceProcess(service.data_dir)
+    with pytest.raises(AssertionError, match="is served by process"):
+        other.start()
+    assert httpx.get(f"{service.base_url}/api/v1/health", trust_env=False).status_code == 200

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -34,9 +33,7 @@ def test_dashboard_has_the_current_document() -> None:
 @schema.parametrize()
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_operations_keep_their_contract(case: schemathesis.Case, service: ServiceProcess) -> None:
-    body = case.body if isinstance(case.body, dict) else {}
-    if case.operation.definition.raw["operationId"] == "createTestbed" and body.get("driver", "netns") == "netns":
-        pytest.skip("would make network namespaces")
+    assume(not _makes_namespaces(case) and not _revokes_our_token(case))
     case.call_and_validate(
         base_url=service.base_url,
         headers={"Authorization": f"Bearer {service.token}"},
@@ -49,3 +46,16 @@ def test_operations_keep_their_contract(case: schemathesis.Case, service: Servic
             ignored_auth,
         ],
     )
+
+
+def _makes_namespaces(case: schemathesis.Case) -> bool:
+    body = case.body if isinstance(case.body, dict) else {}
+    return _operation(case) == "createTestbed" and body.get("driver", "netns") == "netns"
+
+
+def _revokes_our_token(case: schemathesis.Case) -> bool:
+    return _operation(case) == "revokeToken" and str(case.path_parameters.get("token_id")) == "1"
+
+
+def _operation(case: schemathesis.Case) -> str:
+    return str(case.operation.definition.raw["operationId"])
