@@ -24,6 +24,13 @@ class ObjectiveName(StrEnum):
     PARETO = "pareto"
 
 
+class EngineName(StrEnum):
+    """What carries the tunnels."""
+
+    WIRELANE = "wirelane"
+    WIREGUARD_GO = "wireguard-go"
+
+
 class SamplerName(StrEnum):
     """How candidates are chosen."""
 
@@ -49,7 +56,7 @@ def tune_command(
     ] = 8,
     objective: Annotated[ObjectiveName, typer.Option(help="What is optimised.")] = ObjectiveName.THROUGHPUT,
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
+        list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
     ] = None,
     sampler: Annotated[SamplerName, typer.Option(help="How candidates are chosen.")] = SamplerName.TPE,
     time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds for everything.")] = None,
@@ -91,7 +98,7 @@ def tune_command(
     study = {
         "label": "wiretune tune",
         "objective": objective.value,
-        "engines": engine or None,
+        "engines": [one.value for one in engine] if engine else None,
         "trials": trials,
         "sample_seconds": seconds,
         "repeats": repeats,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ import pytest
 from tests.contract.service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    """A service of this test alone."""
-    service = ServiceProcess(tmp_path / "data")
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service of these tests alone."""
+    service = ServiceProcess(tmp_path_factory.mktemp("crash") / "data")
     service.data_dir.mkdir(mode=0o700)
     service.start()
     yield service
@@ -79,8 +78,8 @@ def _read_result(service: ServiceProcess, path: str, *, start: bool) -> dict[str
 
 def test_cancelling_survives_kill(service: ServiceProcess) -> None:
     with service.client() as client:
-        make_testbed(client, "sim", sample_time_ratio=0.05)
-        study_id = make_study(client, "sim", sample_seconds=10)
+        make_testbed(client, "other", sample_time_ratio=0.05)
+        study_id = make_study(client, "other", sample_seconds=10)
         wait_for(client, f"/studies/{study_id}", lambda study: study["progress"]["running"])
         client.post(f"/studies/{study_id}/cancel")
         service.kill()
