@@ -34,7 +34,6 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest request body that is read")
-    heartbeat_s: float = Field(15.0, gt=0, description="seconds of silence before an SSE comment is sent")
 
     @cached_property
     def resolved_database_url(self) -> str:

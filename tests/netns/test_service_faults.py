@@ -1,4 +1,4 @@
-"""The service on two real namespaces: killed in the middle of a trial, a namespace deleted, an interrupted command."""
+"""Faults that need root: the service killed in the middle of a trial, a namespace deleted, a full disk, a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 from lab_testbed import NOTHING, processes_inside, traces, wait_until
 
-from tests.contract.service_process import ROOT, ServiceProcess, finished, make_study, wait_for
+from tests.contract.service_process import ROOT, ServiceProcess, finished, make_study, make_testbed, wait_for
 
 pytestmark = [
     pytest.mark.root,
@@ -106,6 +106,33 @@ def test_namespace_deleted_during_a_study_is_healed(service: ServiceProcess) -> 
         assert study["state"] == "completed", study["failure"]
         assert "failed" in {block[-1] for block in blocks_of(client, study_id)}
         assert Path(f"/run/netns/wt-{NAME}-b").exists()
+
+
+def test_full_disk_for_the_bundle(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "data")
+    bundles = service.data_dir / "bundles"
+    bundles.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "wiretune-test", bundles], check=True)
+    try:
+        service.start()
+        with service.client() as client:
+            make_testbed(client, "sim")
+            study_id = make_study(client, "sim")
+            study = wait_for(client, f"/studies/{study_id}", finished)
+    finally:
+        subprocess.run(["umount", bundles], check=True)
+    assert study["state"] == "failed"
+    assert "bundle could not be built" in study["failure"]["message"]
+    assert "disk is full" in study["failure"]["message"]
+    with service.client() as client:
+        before = client.get(f"/studies/{study_id}/result").json()["trials"]
+        client.post(f"/studies/{study_id}/resume")
+        assert wait_for(client, f"/studies/{study_id}", finished)["state"] == "completed"
+        assert client.get(f"/studies/{study_id}/result").json()["trials"] == before
+        assert client.get(f"/studies/{study_id}/bundle/download").status_code == 200
+        other = make_study(client, "sim")
+        assert wait_for(client, f"/studies/{other}", finished)["state"] == "completed"
+    assert service.stop() == 0
 
 
 def test_interrupted_tune_leaves_nothing(tmp_path: Path) -> None:
