@@ -92,10 +92,10 @@ class StudyRecorder:
             )
 
     def enter(self, study_id: str, state: StudyState) -> None:
-        """Go to a running state, unless it is there already or is being cancelled."""
+        """Go to a running state, unless it is there already or was cancelled meanwhile."""
         with self._database.writing() as session:
             study = existing_study(session, study_id)
-            if study.state in (state, StudyState.CANCELLING):
+            if study.state in (state, StudyState.CANCELLING, *FINISHED):
                 return
             if study.started_at is None:
                 study.started_at = now()

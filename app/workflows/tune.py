@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 from app.database import now
-from app.errors import ServiceError
+from app.errors import NotFoundError, ServiceError
 from app.lab.driver import CandidateFailed, LabCancelled, LabError, TrialResult
 from app.studies.recording import FinishedBlock, StudyRecorder, StudySnapshot
 from app.studies.schemas import BundleView, StudyFailure
@@ -68,6 +68,8 @@ class StudyRunner:
         except LabError as error:
             self._lab.damaged(study.testbed)
             return self._fail(study_id, f"The testbed could not be made ready: {error.message}", error.hint)
+        except NotFoundError as error:  # the testbed was deleted while the study waited
+            return self._fail(study_id, error.detail, error.hint or "")
         except ValueError as error:
             return self._fail(study_id, f"The search space is impossible on this testbed: {error}", "")
         return "again"
