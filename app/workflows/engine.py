@@ -31,7 +31,7 @@ from app.workflows.tune import StudyRunner
 log = structlog.get_logger(__name__)
 
 QUEUE = "testbeds"
-QUEUE_POLLING_S = 0.5
+QUEUE_POLLING_S = 0.2
 APPLICATION_VERSION = "1"
 """Counts incompatible changes of the step sequences below, not releases: a new release goes on with old work."""
 EXECUTOR_ID = "service"
