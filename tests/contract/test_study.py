@@ -112,6 +112,8 @@ def test_cancel_and_resume(client: httpx.Client) -> None:
 def test_one_job_a_testbed(client: httpx.Client) -> None:
     make_testbed(client, "queue", sample_time_ratio=0.1)
     first = make_study(client, "queue", sample_seconds=10)
+    # Two studies that come within the same poll of the queue may start in either order.
+    wait_for(client, f"/studies/{first}", lambda study: study["state"] != "queued")
     second = make_study(client, "queue")
     wait_for(client, f"/studies/{first}", lambda study: study["progress"]["blocks_done"] >= 1)
     assert client.get(f"/studies/{second}").json()["state"] == "queued"
