@@ -167,8 +167,8 @@ def test_killed_service_takes_the_measurement_with_it(driver: NetnsDriver, tmp_p
         wait_until(lambda: "iperf3" in processes_inside(A), 40)
         assert processes_mentioning(str(tmp_path))
         service.kill()
-    wait_until(lambda: processes_inside(A) == processes_inside(B) == ["wirelane"], 3)
-    wait_until(lambda: not processes_mentioning(str(tmp_path)), 3)
+    wait_until(lambda: processes_inside(A) == processes_inside(B) == ["wirelane"], 20)
+    wait_until(lambda: not processes_mentioning(str(tmp_path)), 20)
     driver.provision(lambda *_: None, lambda: False)
     assert processes_inside(A) == processes_inside(B) == []
 
