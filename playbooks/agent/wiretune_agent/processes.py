@@ -20,9 +20,14 @@ class Process(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The living process with this pid; None where there is none or it is a zombie."""
+        """The living process with this pid; None where there is none, or nothing is left of it but its exit status.
+
+        The first thread of a process may be a zombie while its others still end; until then its sockets stay open.
+        """
         fields = stat_fields(pid)
-        return cls(pid, int(fields[19])) if fields and fields[0] not in "ZX" else None
+        if not fields or (fields[0] in "ZX" and int(fields[17]) <= 1):
+            return None
+        return cls(pid, int(fields[19]))
 
     @property
     def alive(self) -> bool:

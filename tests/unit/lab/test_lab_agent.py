@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,31 @@ def test_stop_is_sure_of_whom_it_ends() -> None:
     stubborn.stdout.close()
     assert stubborn.stderr is not None
     stubborn.stderr.close()
+
+
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
+    """Its first thread is a zombie by then, and the socket of the others is still bound."""
+    script = (
+        "import ctypes, socket, threading, time\n"
+        "held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); held.bind(('127.0.0.1', 0))\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print(held.getsockname()[1], flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        deadline = time.monotonic() + 10
+        while "State:\tZ" not in Path(f"/proc/{program.pid}/status").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process = Process.of(program.pid)
+        assert process is not None
+        assert process.alive
+        stop([process])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+            again.bind(("127.0.0.1", port))
+        assert not process.alive
 
 
 def test_keys_are_kept_and_healed(tmp_path: Path) -> None:
