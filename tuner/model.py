@@ -131,8 +131,9 @@ class GatewayModel:
             load = _direction_load(workload, gateway, direction)
             if load == 0:
                 continue
+            stage_costs = self._stage_costs(candidate, workload, gateway, direction)
             for lane, share in enumerate(shares):
-                for stage, count, cost_s in self._stage_costs(candidate, workload, gateway, direction):
+                for stage, count, cost_s in stage_costs:
                     for k in range(count):
                         number = _thread_number(candidate, direction, lane, k, count)
                         cpus = sets[stage]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations
 from typing import Literal, NamedTuple
 
 from tuner.candidate import (
@@ -28,8 +27,6 @@ RULES: dict[Rule, str] = {
     "packed": "all stages of a lane on one CPU, near the NIC",
     "siblings": "the stages of a lane on SMT siblings of one core, near the NIC",
 }
-
-_MAX_NODES_PERMUTED = 6
 
 
 class Placement(NamedTuple):
@@ -232,24 +229,28 @@ def _relabelled_on_host(sets: _Sets, topology: Topology) -> Iterator[_Sets]:
     keys = sorted(sets, key=lambda key: (key[0], _STAGE_ORDER.index(key[1])))
     position = {key: {cpu: k for k, cpu in enumerate(cpus)} for key, cpus in sets.items()}
 
-    def signature(cpu: Cpu) -> tuple[int, ...]:
-        # A thread on a process-wide set may run on any of its CPUs, so only membership counts there.
-        return tuple(
-            _ABSENT if cpu.cpu not in position[key] else 0 if key[1] == "process" else position[key][cpu.cpu]
-            for key in keys
+    # A thread on a process-wide set may run on any of its CPUs, so only membership counts there.
+    signature = {
+        cpu: tuple(
+            _ABSENT if cpu not in position[key] else 0 if key[1] == "process" else position[key][cpu] for key in keys
         )
-
-    for node_map in _node_symmetries(topology):
+        for cpu in topology.usable_cpus
+    }
+    ordered = {
+        node: {
+            shape: sorted(
+                (sorted(core, key=lambda cpu: (signature[cpu.cpu], cpu.cpu)) for core in cores),
+                key=lambda core: [signature[cpu.cpu] for cpu in core],
+            )
+            for shape, cores in topology.cores_by_shape[node].items()
+        }
+        for node in topology.nodes
+    }
+    for node_map in topology.node_symmetries:
         relabel: dict[int, int] = {}
         for node, target in node_map.items():
-            for shape, cores in _cores_by_shape(topology, node).items():
-                by_signature = sorted(
-                    (sorted(core, key=lambda cpu: (signature(cpu), cpu.cpu)) for core in cores),
-                    key=lambda core: [signature(cpu) for cpu in core],
-                )
-                for source_core, target_core in zip(
-                    by_signature, _cores_by_shape(topology, target)[shape], strict=True
-                ):
+            for shape, cores in ordered[node].items():
+                for source_core, target_core in zip(cores, topology.cores_by_shape[target][shape], strict=True):
                     relabel |= {one.cpu: other.cpu for one, other in zip(source_core, target_core, strict=True)}
         moved = {key: tuple(relabel[cpu] for cpu in cpus) for key, cpus in sets.items()}
         if all(list(cpus) == sorted(cpus) for (_, stage), cpus in moved.items() if stage != "process"):
@@ -258,36 +259,3 @@ def _relabelled_on_host(sets: _Sets, topology: Topology) -> Iterator[_Sets]:
 
 _ABSENT = 1 << 30
 _STAGE_ORDER = tuple(StageCpuSets.model_fields)
-
-_Shape = tuple[str, int]
-
-
-def _cores_by_shape(topology: Topology, node: int) -> dict[_Shape, list[tuple[Cpu, ...]]]:
-    shapes: dict[_Shape, list[tuple[Cpu, ...]]] = {}
-    for core in topology.cores:
-        if core[0].node == node:
-            shapes.setdefault((core[0].core_type, len(core)), []).append(core)
-    return shapes
-
-
-def _node_symmetries(topology: Topology) -> Iterator[dict[int, int]]:
-    """Permutations of the nodes that keep shapes, NICs and distances; only the identity on machines of many nodes."""
-    nodes = topology.nodes
-    yield dict(zip(nodes, nodes, strict=True))
-    if len(nodes) > _MAX_NODES_PERMUTED:
-        return
-    profile = {
-        node: (
-            sorted((shape, len(cores)) for shape, cores in _cores_by_shape(topology, node).items()),
-            sorted(nic.name for nic in topology.nics if nic.node == node),
-        )
-        for node in nodes
-    }
-    for image in permutations(nodes):
-        mapping = dict(zip(nodes, image, strict=True))
-        if image != nodes and all(
-            profile[one] == profile[mapping[one]]
-            and all(topology.distance(one, two) == topology.distance(mapping[one], mapping[two]) for two in nodes)
-            for one in nodes
-        ):
-            yield mapping

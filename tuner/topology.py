@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import permutations
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +13,7 @@ from tuner.candidate import MAX_CPU, CpuSet, format_cpulist, parse_cpulist
 
 MAX_NODES = 64
 MAX_NICS = 256
+_MAX_NODES_PERMUTED = 6
 LOCAL_DISTANCE = 10
 """ACPI SLIT: the distance of a node to itself; other nodes are 11 to 254."""
 
@@ -105,6 +107,39 @@ class Topology(_Value):
         """Node of the underlay's NIC; the lowest usable node where the NIC has none or none of its CPUs is usable."""
         node = self.nics[0].node if self.nics else None
         return node if node in self.nodes else self.nodes[0]
+
+    @cached_property
+    def cores_by_shape(self) -> dict[int, dict[tuple[str, int], list[tuple[Cpu, ...]]]]:
+        """Of each node: its cores by core type and number of threads."""
+        shapes: dict[int, dict[tuple[str, int], list[tuple[Cpu, ...]]]] = {node: {} for node in self.nodes}
+        for core in self.cores:
+            shapes[core[0].node].setdefault((core[0].core_type, len(core)), []).append(core)
+        return shapes
+
+    @cached_property
+    def node_symmetries(self) -> tuple[dict[int, int], ...]:
+        """Permutations of the nodes that keep shapes, NICs and distances, the identity first; only that on machines of
+        many nodes."""
+        identity = dict(zip(self.nodes, self.nodes, strict=True))
+        if len(self.nodes) > _MAX_NODES_PERMUTED:
+            return (identity,)
+        profile = {
+            node: (
+                sorted((shape, len(cores)) for shape, cores in self.cores_by_shape[node].items()),
+                sorted(nic.name for nic in self.nics if nic.node == node),
+            )
+            for node in self.nodes
+        }
+        mappings = (dict(zip(self.nodes, image, strict=True)) for image in permutations(self.nodes))
+        return tuple(
+            mapping
+            for mapping in mappings
+            if all(
+                profile[one] == profile[mapping[one]]
+                and all(self.distance(one, two) == self.distance(mapping[one], mapping[two]) for two in self.nodes)
+                for one in self.nodes
+            )
+        )
 
     def check(self, cpu_sets: Mapping[str, str]) -> None:
         """Raises ValueError when the CPU set of a stage names a CPU that does not exist here or must not be used."""
