@@ -57,6 +57,7 @@ class WorkflowEngine:
         DBOS(config=config)
         self._interrupts = interrupts
         self._workflows: dict[str, Workflow] = {}
+        self._enqueueing = threading.Lock()
         self._active = 0
         self._idle = threading.Condition()
 
@@ -163,8 +164,15 @@ class WorkflowEngine:
         self._enqueue(f"provision-{testbed}-{job}", testbed, partial(self._workflows["provision"], testbed, job))
 
     def _enqueue(self, workflow_id: str, testbed: str, call: partial[None]) -> None:
-        with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=testbed):
-            DBOS.enqueue_workflow(QUEUE, call.func, *call.args)
+        """Queue a job behind all others of its testbed.
+
+        Of one priority, the queue takes the oldest first; but on SQLite it knows their age to the second only.
+        """
+        with self._enqueueing:
+            live = DBOS.list_workflows(queue_name=QUEUE, status=_LIVE, load_input=False, load_output=False)
+            last = max((job.priority or 0 for job in live if job.queue_partition_key == testbed), default=0)
+            with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=testbed, priority=last + 1):
+                DBOS.enqueue_workflow(QUEUE, call.func, *call.args)
 
     def teardown(self, testbed: str, job: str) -> None:
         """Remove a testbed from its hosts, then forget it."""

@@ -112,8 +112,6 @@ def test_cancel_and_resume(client: httpx.Client) -> None:
 def test_one_job_a_testbed(client: httpx.Client) -> None:
     make_testbed(client, "queue", sample_time_ratio=0.1)
     first = make_study(client, "queue", sample_seconds=10)
-    # Two studies that come within the same poll of the queue may start in either order.
-    wait_for(client, f"/studies/{first}", lambda study: study["state"] != "queued")
     second = make_study(client, "queue")
     wait_for(client, f"/studies/{first}", lambda study: study["progress"]["blocks_done"] >= 1)
     assert client.get(f"/studies/{second}").json()["state"] == "queued"
@@ -125,6 +123,14 @@ def test_one_job_a_testbed(client: httpx.Client) -> None:
     assert client.delete("/testbeds/queue").status_code == 202
     wait_for(client, "/testbeds/queue", lambda answer: answer.get("status") == 404)
     assert client.get(f"/studies/{first}").json()["testbed"] == "queue"
+
+
+def test_studies_of_a_testbed_run_in_the_order_in_which_they_were_made(client: httpx.Client) -> None:
+    make_testbed(client, "order")
+    made = [make_study(client, "order", trials=1, sample_seconds=1) for _ in range(4)]
+    studies = [wait_for(client, f"/studies/{study_id}", finished) for study_id in made]
+    assert [study["state"] for study in studies] == ["completed"] * len(made)
+    assert sorted(studies, key=lambda study: study["started_at"]) == studies
 
 
 def test_broken_candidates_are_infeasible_not_scored(client: httpx.Client) -> None:
