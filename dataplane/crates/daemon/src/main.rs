@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod cli;
-mod config;
 mod control;
 mod doctor;
 mod foreground;
@@ -14,7 +13,6 @@ mod metrics;
 mod network;
 mod privileges;
 mod termination;
-mod uapi;
 mod uapi_socket;
 
 use std::io::Write;
@@ -23,7 +21,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command, ControlArgs};
-use config::Gateway;
+use wirelane_daemon::config::{self, Gateway};
+use wirelane_daemon::uapi;
 
 fn main() -> ExitCode {
     logger::start();

@@ -11,11 +11,14 @@ use wirelane_protocol::{Event, Instant, Peer, Session, Transmit, Verdict};
 
 use crate::aead::ThreadAead;
 use crate::counters::{EngineReason, ThreadCounters};
+use crate::load::Load;
 use crate::outbound::OutboundBatch;
 use crate::shared::Shared;
 
 /// Longest sleep, so that nothing that depends on a clock is ever far off.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Shortest sleep until a deadline; what happens meanwhile wakes the thread all the same.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// Room for a few staged packets at a time; more go out in several batches.
 const BATCH_BYTES: usize = 72 << 10;
 
@@ -28,6 +31,7 @@ pub struct Control<'a> {
     /// Interrupts a send that waits for room, when the lane ends.
     pub stop: Waker,
     batch: Option<OutboundBatch>,
+    load: Load,
 }
 
 impl<'a> Control<'a> {
@@ -39,7 +43,7 @@ impl<'a> Control<'a> {
         link: LinkMonitor,
         stop: Waker,
     ) -> Self {
-        Self { shared, counters, aead, link, stop, batch: None }
+        Self { shared, counters, aead, link, stop, batch: None, load: Load::default() }
     }
 
     /// Works until the lane ends. The error says that the device is gone.
@@ -57,8 +61,8 @@ impl<'a> Control<'a> {
     fn sleep_until(&mut self, next: Option<Instant>) -> io::Result<()> {
         let now = self.shared.now();
         let timeout = next.map_or(LONGEST_SLEEP, |next| next.since(now).min(LONGEST_SLEEP));
-        // The clock is coarse: a wake-up just before its tick would find nothing due.
-        let timeout = timeout.max(Duration::from_millis(1));
+        // A deadline that passes while it is computed is not worth a turn of its own.
+        let timeout = timeout.max(SHORTEST_SLEEP);
         let descriptors =
             [(self.shared.control_descriptor(), Interest::Readable), (self.link.as_fd(), Interest::Readable)];
         if poll(&descriptors, Some(timeout))? & 1 != 0 {
@@ -84,7 +88,8 @@ impl<'a> Control<'a> {
     }
 
     fn take_handshakes(&mut self) {
-        let (messages, under_load) = self.shared.take_handshakes();
+        let messages = self.shared.take_handshakes();
+        let under_load = self.load.observe(messages.len(), self.shared.now());
         for message in messages {
             // Locked for each message: under a flood the packet path gets its turn in between.
             let now = self.shared.time();

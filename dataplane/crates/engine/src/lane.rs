@@ -111,7 +111,7 @@ impl Lane {
         let link = LinkMonitor::new(tun.index()).map_err(while_doing(format!("{interface}: cannot watch the link")))?;
         let rng = Box::new(UnwrapErr(SysRng));
         let now = wirelane_protocol::Time {
-            monotonic: wirelane_io::CoarseClock::now().into(),
+            monotonic: wirelane_io::BootClock::now().into(),
             unix: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
         };
         let mut device = Device::new(rng, tuning.timings, now);

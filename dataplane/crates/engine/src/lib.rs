@@ -17,6 +17,7 @@ mod counters;
 mod inbound;
 mod inline;
 mod lane;
+mod load;
 mod outbound;
 mod pipelined;
 mod shared;

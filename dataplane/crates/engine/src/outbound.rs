@@ -214,7 +214,7 @@ impl Sender<'_> {
                 }
                 SendError::SourceGone if self.endpoint.local.is_some() => {
                     self.endpoint.local = None;
-                    self.peer.roam(&self.endpoint);
+                    self.peer.forget_source();
                     runs.iter_mut().for_each(|run| run.to = self.endpoint);
                     continue;
                 }

@@ -6,15 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
-use wirelane_io::{CoarseClock, Tun, UdpPair, Waker};
+use wirelane_io::{BootClock, Tun, UdpPair, Waker};
 use wirelane_packet::Endpoint;
 use wirelane_protocol::{Device, Forwarding, INITIATION_LEN, Instant, Time};
 
 /// Most handshake messages that wait for the control thread.
 const MAX_WAITING_HANDSHAKES: usize = 4096;
-/// From this many on the device is under load, and asks senders to prove their address (Linux does from 512 on).
-const UNDER_LOAD_HANDSHAKES: usize = 512;
-
 /// A handshake message or cookie reply as it came in.
 pub struct HandshakeMessage {
     bytes: [u8; INITIATION_LEN],
@@ -88,9 +85,9 @@ impl Shared {
         self.mtu.store(mtu, Ordering::Relaxed);
     }
 
-    /// The protocol's monotonic clock, exact to some milliseconds and cheap.
+    /// The protocol's monotonic clock. Read it once a batch: after the batch was read, before any of it is passed on.
     pub fn now(&self) -> Instant {
-        Instant::from(CoarseClock::now())
+        Instant::from(BootClock::now())
     }
 
     /// Both clocks.
@@ -141,11 +138,9 @@ impl Shared {
         true
     }
 
-    /// Takes the handshake messages that wait, and says whether they are so many that the device is under load.
-    pub fn take_handshakes(&self) -> (Vec<HandshakeMessage>, bool) {
-        let messages = std::mem::take(&mut *self.handshakes.lock().unwrap_or_else(PoisonError::into_inner));
-        let under_load = messages.len() >= UNDER_LOAD_HANDSHAKES;
-        (messages, under_load)
+    /// Takes the handshake messages that wait.
+    pub fn take_handshakes(&self) -> Vec<HandshakeMessage> {
+        std::mem::take(&mut *self.handshakes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the control thread look at the device and at the handshake queue.

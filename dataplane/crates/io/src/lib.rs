@@ -15,7 +15,7 @@ mod tun;
 mod udp;
 
 pub use capabilities::{Capabilities, KernelVersion};
-pub use clock::CoarseClock;
+pub use clock::BootClock;
 pub use memory::{Buffer, MemoryPlacement};
 pub use netlink::{Link, LinkEvent, LinkMonitor, Netlink, Prefix};
 pub use numa::{NumaPolicy, cpus_of_node, node_of_cpu, nodes, set_thread_policy};
