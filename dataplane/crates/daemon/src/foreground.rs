@@ -9,7 +9,7 @@ use wirelane_engine::{Lane, Tuning};
 
 use crate::config::InterfaceName;
 use crate::termination::{Cause, Termination};
-use crate::uapi_socket;
+use crate::{privileges, uapi_socket};
 
 /// Set for the child that runs in the background: it says `ready` on standard output.
 const BACKGROUND_VARIABLE: &str = "WIRELANE_IN_BACKGROUND";
@@ -17,6 +17,7 @@ const READY: &str = "ready";
 
 /// Carries the device until a signal comes, the device is deleted or its UAPI socket is removed.
 pub fn run(interface: &InterfaceName, tuning: &Tuning) -> Result<(), String> {
+    privileges::confine([uapi_socket::path(interface).as_path()])?;
     let termination = Termination::watch()?;
     let (listener, socket_file) = uapi_socket::bind(interface)?;
     let report = termination.reporter();

@@ -9,13 +9,14 @@ use wirelane_protocol::{AllowedIpChange, DeviceChange, PeerChange, PresharedKey,
 
 use crate::config::{self, Gateway};
 use crate::termination::{Cause, Termination};
-use crate::{control, keys, metrics, network};
+use crate::{control, keys, metrics, network, privileges};
 
 /// Carries the gateway until SIGTERM or SIGINT. Whatever fails, nothing that was made stays.
 pub fn run(gateway: &Gateway, tuning: &Tuning) -> Result<(), String> {
-    let termination = Termination::watch()?;
     // Read before anything is made: a bad key file is the most common mistake.
     let changes = gateway.lanes.iter().map(device_change).collect::<Result<Vec<_>, _>>()?;
+    privileges::confine(gateway.control_socket.as_deref())?;
+    let termination = Termination::watch()?;
     let mut lanes = Lanes(Arc::default());
     let mut started = Vec::new();
     for (index, (lane, change)) in gateway.lanes.iter().zip(changes).enumerate() {

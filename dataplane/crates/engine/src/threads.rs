@@ -51,7 +51,11 @@ impl LaneThread {
         let (placed, placement) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(plan.name.clone()).stack_size(STACK_BYTES).spawn(move || {
             own_tid.store(wio::current_thread_id(), Ordering::Relaxed);
-            let result = place(&name, cpu, numa_policy);
+            let result = place(&name, cpu, numa_policy).and_then(|()| match plan.stage {
+                // It looks at links and brings up sessions, and is confined as the process is.
+                Stage::Control => Ok(()),
+                _ => wio::confine_packet_thread(),
+            });
             let is_placed = result.is_ok();
             // The spawner waits for it below.
             let _ = placed.send(result);

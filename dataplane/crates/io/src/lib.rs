@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod clock;
+mod confinement;
 mod memory;
 mod netlink;
 mod numa;
@@ -16,6 +17,7 @@ mod udp;
 
 pub use capabilities::{Capabilities, KernelVersion};
 pub use clock::BootClock;
+pub use confinement::{confine_packet_thread, confine_process};
 pub use memory::{Buffer, MemoryPlacement};
 pub use netlink::{Link, LinkEvent, LinkMonitor, Netlink, Prefix};
 pub use numa::{NumaPolicy, cpus_of_node, node_of_cpu, nodes, set_thread_policy};

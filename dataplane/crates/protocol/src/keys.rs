@@ -1,4 +1,7 @@
 //! Keys. Secret ones are wiped when dropped and never shown by `Debug`; there is no `Display` for them.
+//!
+//! The bytes of a secret key lie on the heap from the beginning to the end: moving the key moves a pointer, and leaves no
+//! copy behind on a stack or in a vector that has grown.
 
 use std::fmt;
 
@@ -6,7 +9,7 @@ use base64ct::{Base64, Encoding};
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Length of every key in bytes.
 pub const KEY_LEN: usize = 32;
@@ -23,63 +26,118 @@ impl fmt::Display for KeyParseError {
 
 impl std::error::Error for KeyParseError {}
 
+/// 32 secret bytes.
+#[derive(Clone, Default)]
+struct Secret(Box<[u8; KEY_LEN]>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl From<[u8; KEY_LEN]> for Secret {
+    fn from(mut bytes: [u8; KEY_LEN]) -> Self {
+        let mut secret = Self::default();
+        secret.0.copy_from_slice(&bytes);
+        bytes.zeroize();
+        secret
+    }
+}
+
 /// A Curve25519 private key, clamped (RFC 7748, section 5).
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey([u8; KEY_LEN]);
+#[derive(Clone)]
+pub struct PrivateKey(Secret);
 
 /// A Curve25519 public key: the identity of a device.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; KEY_LEN]);
 
 /// A preshared key; all zero means none (paper, section 5.2).
-#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
-pub struct PresharedKey([u8; KEY_LEN]);
+#[derive(Clone, Default)]
+pub struct PresharedKey(Secret);
+
+impl AsMut<[u8; KEY_LEN]> for PublicKey {
+    fn as_mut(&mut self) -> &mut [u8; KEY_LEN] {
+        &mut self.0
+    }
+}
+
+impl AsMut<[u8; KEY_LEN]> for Secret {
+    fn as_mut(&mut self) -> &mut [u8; KEY_LEN] {
+        &mut self.0
+    }
+}
+
+/// Decodes text to where the key will stay.
+fn decoded<K: Default + AsMut<[u8; KEY_LEN]>>(
+    decode: impl FnOnce(&mut [u8; KEY_LEN]) -> bool,
+) -> Result<K, KeyParseError> {
+    let mut key = K::default();
+    if decode(key.as_mut()) { Ok(key) } else { Err(KeyParseError) }
+}
 
 macro_rules! text_forms {
-    ($key:ident) => {
+    ($key:ident, $finish:expr) => {
         impl $key {
             /// From 44 characters of base64, as `wg` prints keys.
             pub fn from_base64(text: &str) -> Result<Self, KeyParseError> {
-                let mut bytes = Zeroizing::new([0; KEY_LEN]);
-                match Base64::decode(text, &mut *bytes) {
-                    Ok(decoded) if decoded.len() == KEY_LEN => Ok(Self::from(*bytes)),
-                    _ => Err(KeyParseError),
-                }
+                decoded(|bytes| Base64::decode(text, bytes).is_ok_and(|decoded| decoded.len() == KEY_LEN)).map($finish)
             }
 
             /// From 64 hexadecimal digits, as the UAPI writes keys.
             pub fn from_hex(text: &str) -> Result<Self, KeyParseError> {
-                decode_hex(text).map(|bytes| Self::from(*bytes))
+                decoded(|bytes| decode_hex(text, bytes)).map($finish)
             }
 
             /// As 44 characters of base64; wiped when dropped.
             pub fn to_base64(&self) -> Zeroizing<String> {
-                Zeroizing::new(Base64::encode_string(&self.0))
+                Zeroizing::new(Base64::encode_string(self.as_bytes()))
             }
 
             /// As 64 hexadecimal digits; wiped when dropped.
             pub fn to_hex(&self) -> Zeroizing<String> {
-                encode_hex(&self.0)
-            }
-
-            /// The raw bytes.
-            pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
-                &self.0
+                encode_hex(self.as_bytes())
             }
         }
     };
 }
 
-text_forms!(PrivateKey);
-text_forms!(PublicKey);
-text_forms!(PresharedKey);
+text_forms!(PrivateKey, PrivateKey::clamped);
+text_forms!(PublicKey, std::convert::identity);
+text_forms!(PresharedKey, PresharedKey);
+
+impl PublicKey {
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl PresharedKey {
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0.0
+    }
+}
 
 impl PrivateKey {
     /// A new key.
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        rng.fill_bytes(&mut *bytes);
-        Self::from(*bytes)
+        let mut secret = Secret::default();
+        rng.fill_bytes(&mut *secret.0);
+        Self::clamped(secret)
+    }
+
+    fn clamped(mut secret: Secret) -> Self {
+        secret.0[0] &= 0b1111_1000;
+        secret.0[31] = secret.0[31] & 0b0111_1111 | 0b0100_0000;
+        Self(secret)
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0.0
     }
 
     /// The public key that belongs to it.
@@ -95,17 +153,13 @@ impl PrivateKey {
     }
 
     fn secret(&self) -> StaticSecret {
-        StaticSecret::from(self.0)
+        StaticSecret::from(*self.as_bytes())
     }
 }
 
 impl From<[u8; KEY_LEN]> for PrivateKey {
-    fn from(mut bytes: [u8; KEY_LEN]) -> Self {
-        bytes[0] &= 0b1111_1000;
-        bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
-        let key = Self(bytes);
-        bytes.zeroize();
-        key
+    fn from(bytes: [u8; KEY_LEN]) -> Self {
+        Self::clamped(Secret::from(bytes))
     }
 }
 
@@ -116,17 +170,15 @@ impl From<[u8; KEY_LEN]> for PublicKey {
 }
 
 impl From<[u8; KEY_LEN]> for PresharedKey {
-    fn from(mut bytes: [u8; KEY_LEN]) -> Self {
-        let key = Self(bytes);
-        bytes.zeroize();
-        key
+    fn from(bytes: [u8; KEY_LEN]) -> Self {
+        Self(Secret::from(bytes))
     }
 }
 
 /// Constant time.
 impl PartialEq for PrivateKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 
@@ -135,7 +187,7 @@ impl Eq for PrivateKey {}
 /// Constant time.
 impl PartialEq for PresharedKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 
@@ -167,19 +219,18 @@ impl fmt::Display for PublicKey {
 }
 
 /// Without branches or table look-ups that depend on the digits: they may be those of a private key.
-fn decode_hex(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyParseError> {
+fn decode_hex(text: &str, key: &mut [u8; KEY_LEN]) -> bool {
     let digits = text.as_bytes();
     if digits.len() != 2 * KEY_LEN {
-        return Err(KeyParseError);
+        return false;
     }
-    let mut key = Zeroizing::new([0; KEY_LEN]);
     let mut invalid = 0u8;
     for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
         let (high, low) = (hex_digit(pair[0]), hex_digit(pair[1]));
         invalid |= (high | low) & 0xf0;
         *byte = high << 4 | low & 0x0f;
     }
-    if invalid == 0 { Ok(key) } else { Err(KeyParseError) }
+    invalid == 0
 }
 
 /// The value of a digit, or 0xff.

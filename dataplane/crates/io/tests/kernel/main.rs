@@ -1,6 +1,7 @@
 //! The system calls against the real kernel, each test in network namespaces of its own. They need root and skip, saying
 //! so, without.
 
+mod confinement;
 mod forward;
 mod links;
 mod sockets;
