@@ -54,6 +54,7 @@ class Prediction:
 
     throughput_gbps: float
     offered_gbps: float  # what the generator sends; more than the throughput where there is loss
+    capacity_gbps: float  # the most that could arrive, whatever is offered
     packets_per_s: float
     bottleneck: str
     stage_cpus: Mapping[tuple[Gateway, str], float]  # CPUs kept busy by each stage
@@ -110,6 +111,7 @@ class GatewayModel:
         return Prediction(
             throughput_gbps=throughput,
             offered_gbps=offered,
+            capacity_gbps=capacity,
             packets_per_s=throughput * 1e9 / 8 / (packet_bytes - headers),
             bottleneck="offered load" if offered < capacity else bottleneck,
             stage_cpus=dict(stage_cpus),

@@ -42,13 +42,17 @@ Outcome = Annotated[Measured | Infeasible | Failed, Field(discriminator="kind")]
 
 
 def outcome_of(samples: Sequence[Sample], objective: Objective) -> Measured | Infeasible | Failed:
-    """Judges the samples of one block. A workload that carried nothing makes the candidate infeasible; missing CPU
-    telemetry is a fault of the lab where the objective needs it. Raises ValueError when there is no sample."""
+    """Judges the samples of one block. A workload that carried nothing, or a rate search without a rate, makes the
+    candidate infeasible; missing telemetry is a fault of the lab where the objective needs it. Raises ValueError when
+    there is no sample."""
     dead = [sample.workload.name for sample in samples if sample.throughput_gbps <= 0]
     if dead:
         return Infeasible(reason=f"carried no traffic: {', '.join(dead)}", violated=("carries_traffic",))
+    lossy = [sample.workload.name for sample in samples if sample.rate and not sample.rate.conditional_throughput_pps]
+    if lossy:
+        return Infeasible(reason=f"no rate meets the loss goal: {', '.join(lossy)}", violated=("meets_loss_goal",))
     metrics = block_metrics(samples)
     missing = [metric.label for metric in objective.metrics if getattr(metrics, metric.name) is None]
     if missing:
-        return Failed(reason=f"no telemetry for {', '.join(missing)}: the engine's CPU time was reported as 0")
+        return Failed(reason=f"no telemetry for {', '.join(missing)} in what was measured")
     return Measured(metrics=metrics)

@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tuner.rate_search import RateGoal, RateResult
+
 Tool = Literal["iperf3", "pktgen"]
 Direction = Literal["forward", "reverse", "both"]
 
@@ -28,6 +30,11 @@ class Workload(_Value):
     )
     offered_load_gbps: float | None = Field(None, gt=0, le=1000, description="for udp; null: as fast as the sender can")
     offered_load_pps: float | None = Field(None, gt=0, le=1e9, description="for pktgen; null: as fast as it can")
+    rate_search: RateGoal | None = Field(
+        None,
+        description="for udp: search the highest rate that meets this goal (NDR, PDR); an offered load is then the most"
+        " that is tried, and duration_s the length of a final trial",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -39,13 +46,18 @@ class Workload(_Value):
             raise ValueError("offered_load_gbps is for iperf3 udp")
         if self.offered_load_pps is not None and self.tool != "pktgen":
             raise ValueError("offered_load_pps is for pktgen")
+        if self.rate_search is not None and self.protocol != "udp":
+            raise ValueError("rate_search needs udp: tcp chooses its own rate")
+        if self.rate_search is not None and self.rate_search.final_trial_duration_s != self.duration_s:
+            raise ValueError("duration_s is the length of a final trial: set it to rate_search.final_trial_duration_s")
         return self
 
     @property
     def name(self) -> str:
-        """Short name for people: "tcp forward", "pktgen 64 B forward"."""
+        """Short name for people: "tcp forward", "pktgen 64 B forward", "NDR, pktgen 64 B forward"."""
         kind = f"pktgen {self.packet_bytes or 'MTU'} B" if self.tool == "pktgen" else self.protocol
-        return f"{kind} {self.direction}"
+        sought = f"{self.rate_search.name}, " if self.rate_search else ""
+        return f"{sought}{kind} {self.direction}"
 
 
 class GatewayUsage(_Value):
@@ -64,11 +76,15 @@ class Sample(_Value):
     duration_s: float = Field(gt=0, description="measured, not asked for")
     throughput_gbps: float = Field(ge=0, description="goodput of all flows and directions, 1e9 bit/s")
     packets_per_s: float = Field(ge=0, description="inner packets that arrived")
+    offered_pps: float | None = Field(None, ge=0, description="inner packets that were really sent; null for tcp")
     loss_ratio: float | None = Field(None, ge=0, le=1, description="null for tcp")
     retransmits: int | None = Field(None, ge=0, description="null for udp")
     lane_shares: tuple[float, ...] = Field(description="each lane's share of the inner bytes, in lane order; sums to 1")
     gateways: dict[Literal["a", "b"], GatewayUsage]
     data_plane_cpu_s_per_gbit: float = Field(ge=0, description="both gateways' engine CPU seconds per Gbit carried")
+    rate: RateResult | None = Field(
+        None, description="of a rate search; the other figures are then those of its trial at the lower bound"
+    )
     argv: tuple[tuple[str, ...], ...] = Field(description="exact command lines of the tools")
     tool_version: str
     warnings: tuple[str, ...] = ()

@@ -49,9 +49,14 @@ class Simulation:
         self._calls += 1
         rng = np.random.default_rng([self._seed, self._calls])
         prediction = self._model.predict(candidate, workload)
-        throughput_factor = self._weather(elapsed_s) * math.exp(rng.normal(0, self._noise.spread))
+        capacity_factor = self._weather(elapsed_s) * math.exp(rng.normal(0, self._noise.spread))
         if rng.random() < self._noise.outlier_rate:
-            throughput_factor *= 1 - self._noise.outlier_loss
+            capacity_factor *= 1 - self._noise.outlier_loss
+        throughput_factor = capacity_factor
+        if workload.offered_load_gbps is not None or workload.offered_load_pps is not None:
+            # A fixed load arrives whole as long as the capacity, on a bad day too, is larger.
+            arrives = min(prediction.offered_gbps, prediction.capacity_gbps * capacity_factor)
+            throughput_factor = arrives / prediction.throughput_gbps
         # CPU accounting is steadier than throughput.
         cost_factor = math.exp(rng.normal(0, self._noise.spread / 3))
         return _sample_of(
@@ -79,12 +84,14 @@ def _sample_of(
     }
     carried_gbit = throughput * workload.duration_s
     lossy = workload.protocol == "udp"
+    offered_pps = prediction.packets_per_s * prediction.offered_gbps / prediction.throughput_gbps
     return Sample(
         workload=workload,
         started_at=started_at.astimezone(UTC),
         duration_s=workload.duration_s,
         throughput_gbps=throughput,
         packets_per_s=prediction.packets_per_s * throughput_factor,
+        offered_pps=offered_pps if lossy else None,
         loss_ratio=min(1.0, max(0.0, 1 - throughput / prediction.offered_gbps)) if lossy else None,
         retransmits=None if lossy else 0,
         lane_shares=prediction.lane_shares,

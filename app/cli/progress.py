@@ -33,6 +33,9 @@ def metrics_words(metrics: dict[str, Any]) -> str:
     words = f"{metrics['throughput_gbps']:.2f} Gbit/s"
     if metrics.get("gbit_per_cpu_s"):
         words += f", {metrics['gbit_per_cpu_s']:.2f} Gbit per CPU-second"
+    for name in ("ndr", "pdr"):
+        if metrics.get(f"{name}_pps"):
+            words = f"{name.upper()} {metrics[f'{name}_pps'] / 1e3:.1f} kpps, {words}"
     return words
 
 

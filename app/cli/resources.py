@@ -141,7 +141,7 @@ def create_study(
     *,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 12,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one sample.")] = 3.0,
-    objective: Annotated[str, typer.Option(help="throughput, efficiency or pareto.")] = "throughput",
+    objective: Annotated[str, typer.Option(help="throughput, efficiency, pareto, ndr or pdr.")] = "throughput",
     label: Annotated[str, typer.Option(help="Free text for people.")] = "",
     follow: Annotated[bool, typer.Option(help="Show it until it is finished.")] = False,
 ) -> None:

@@ -22,6 +22,8 @@ class ObjectiveName(StrEnum):
     THROUGHPUT = "throughput"
     EFFICIENCY = "efficiency"
     PARETO = "pareto"
+    NDR = "ndr"
+    PDR = "pdr"
 
 
 class EngineName(StrEnum):

@@ -89,6 +89,9 @@ class FarWorkload(_Message):
 
     opened: Moment
     closed: Moment
+    drained_net_dev: str | None = Field(
+        None, max_length=1 << 20, description="interface counters once everything on its way has arrived"
+    )
     argv: tuple[tuple[Text, ...], ...] = Field((), max_length=256)
 
 

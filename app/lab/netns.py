@@ -25,10 +25,11 @@ from app.lab.engine_programs import EnginePrograms
 from app.lab.errors import failure_of
 from app.lab.fingerprint import fingerprint_hash
 from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
+from app.lab.rate_workload import search_rate_of
 from app.lab.sampling import sample_of
 from app.lab.wirelane_config import wirelane_toml
 from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Gateway, parse_cpulist
-from tuner.samples import Workload
+from tuner.samples import Sample, Workload
 
 UNDERLAY_MTU = 1500
 FEW_LANES = 16
@@ -118,28 +119,39 @@ class NetnsDriver:
         should_cancel: ShouldCancel,
         started: float,
     ) -> TrialResult:
-        traffic_s = sum(workload.duration_s + WORKLOAD_EXTRA_S for workload in workloads)
-        variables = self._trial_variables(candidate, workloads)
-        result = self._play("trial.yml", variables, TRIAL_EXTRA_S + traffic_s, on_phase, should_cancel)
+        ordinary = [workload for workload in workloads if workload.rate_search is None]
+        variables = self._trial_variables(candidate, ordinary)
+        result = self._play("trial.yml", variables, TRIAL_EXTRA_S + _traffic_s(ordinary), on_phase, should_cancel)
         read_back = {
             name: checked(ReadBack, _returned(result, "Read back and compare", name), name).model_dump(mode="json")
             for name in GATEWAYS
         }
-        lead = checked(Measurement, _returned(result, "Run the workloads", "a"), "a")
-        far = checked(FarMeasurement, _returned(result, "Run the workloads", "b"), "b")
-        if not len(lead.workloads) == len(far.workloads) == len(workloads):
-            raise LabError("the gateways returned another number of workloads than was asked for")
-        samples = tuple(
-            sample_of(candidate, workload, at_a, at_b)
-            for workload, at_a, at_b in zip(workloads, lead.workloads, far.workloads, strict=True)
-        )
+        measured, measure_s = _measured(result, candidate, ordinary)
+        samples = []
+        for workload in workloads:
+            if workload.rate_search is None:
+                samples.append(measured.pop(0))
+            else:
+                steps = _RateSteps(self, candidate, on_phase, should_cancel)
+                samples.append(search_rate_of(candidate, workload, steps.measure))
+                measure_s += steps.measure_s
         timings = PhaseTimings(
             apply_s=_slowest(result, "Apply the candidate"),
             verify_s=_slowest(result, "Read back and compare"),
-            measure_s=sum(run.closed.monotonic_s - run.opened.monotonic_s for run in lead.workloads),
+            measure_s=measure_s,
             total_s=time.monotonic() - started,
         )
-        return TrialResult(samples=samples, read_back=read_back, timings=timings)
+        return TrialResult(samples=tuple(samples), read_back=read_back, timings=timings)
+
+    def measure_applied(
+        self, candidate: Candidate, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel
+    ) -> tuple[Sample, float]:
+        """One workload on the candidate that is applied, and the seconds that its window was open."""
+        variables = self._trial_variables(candidate, [workload])
+        timeout_s = TRIAL_EXTRA_S + _traffic_s([workload])
+        result = self._play("measure.yml", variables, timeout_s, on_phase, should_cancel)
+        samples, measure_s = _measured(result, candidate, [workload])
+        return samples[0], measure_s
 
     def _play(
         self,
@@ -215,7 +227,7 @@ class NetnsDriver:
                     "lanes": candidate.lanes,
                     "mtu": candidate.mtu,
                     "probe_lanes": probes,
-                    "workloads": [workload.model_dump(mode="json") for workload in workloads],
+                    "workloads": [workload.model_dump(mode="json", exclude={"rate_search"}) for workload in workloads],
                 },
             }
         return variables
@@ -269,6 +281,44 @@ class NetnsDriver:
         return [
             gateway.namespace for gateway in self._gateways.values() if not (NAMESPACES / gateway.namespace).exists()
         ]
+
+
+class _RateSteps:
+    """The trials of one rate search, each a short play on the candidate that stays applied."""
+
+    def __init__(
+        self, driver: NetnsDriver, candidate: Candidate, on_phase: OnPhase, should_cancel: ShouldCancel
+    ) -> None:
+        self._driver, self._candidate = driver, candidate
+        self._on_phase, self._should_cancel = on_phase, should_cancel
+        self.measure_s = 0.0
+
+    def measure(self, workload: Workload) -> Sample:
+        load = workload.offered_load_pps or workload.offered_load_gbps
+        unit = "packets/s" if workload.offered_load_pps else "Gbit/s"
+        self._on_phase("measure", f"{workload.name}: offering {f'{load:,.6g} {unit}' if load else 'all it can'}")
+        sample, window_s = self._driver.measure_applied(self._candidate, workload, lambda *_: None, self._should_cancel)
+        self.measure_s += window_s
+        return sample
+
+
+def _traffic_s(workloads: Sequence[Workload]) -> float:
+    return sum(workload.duration_s + WORKLOAD_EXTRA_S for workload in workloads)
+
+
+def _measured(
+    result: PlaybookResult, candidate: Candidate, workloads: Sequence[Workload]
+) -> tuple[list[Sample], float]:
+    """One sample a workload, and how long their windows were open in all."""
+    lead = checked(Measurement, _returned(result, "Run the workloads", "a"), "a")
+    far = checked(FarMeasurement, _returned(result, "Run the workloads", "b"), "b")
+    if not len(lead.workloads) == len(far.workloads) == len(workloads):
+        raise LabError("the gateways returned another number of workloads than was asked for")
+    samples = [
+        sample_of(candidate, workload, at_a, at_b)
+        for workload, at_a, at_b in zip(workloads, lead.workloads, far.workloads, strict=True)
+    ]
+    return samples, sum(run.closed.monotonic_s - run.opened.monotonic_s for run in lead.workloads)
 
 
 def _returned(result: PlaybookResult, task: str, host: str) -> object:

@@ -41,6 +41,7 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         duration_s=traffic.duration_s,
         throughput_gbps=traffic.gbps,
         packets_per_s=traffic.packets_per_s,
+        offered_pps=traffic.offered_pps,
         loss_ratio=traffic.loss_ratio,
         retransmits=traffic.retransmits,
         lane_shares=shares,
@@ -94,29 +95,30 @@ class _Traffic:
         packets_per_s: float,
         loss_ratio: float | None,
         retransmits: int | None,
+        offered_pps: float | None = None,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.duration_s, self.gbps, self.packets_per_s = duration_s, gbps, packets_per_s
         self.loss_ratio, self.retransmits, self.warnings = loss_ratio, retransmits, warnings
+        self.offered_pps = offered_pps
 
 
 def _generated(
     workload: Workload, mtu: int, counters: dict[str, dict[str, InterfaceCounters]], window_s: dict[str, float]
 ) -> _Traffic:
-    """Packets that arrived at the far gateway's `gen`, against those that entered the near one's `inside`.
-
-    Rates, since the two windows open and close a moment apart.
-    """
+    """Packets that arrived at the far gateway's `gen`, against those that entered the near one's `inside`: exact, since
+    the counters were read before the first packet and after the last one."""
     near, far = ("a", "b") if workload.direction == "forward" else ("b", "a")
-    offered = counters[near]["inside"].received_packets / window_s[near]
-    packets_per_s = counters[far]["gen"].received_packets / window_s[far]
+    offered, arrived = counters[near]["inside"].received_packets, counters[far]["gen"].received_packets
     if offered <= 0:
         raise ValueError("the generator offered no packet during the window")
+    packets_per_s = arrived / window_s[near]
     return _Traffic(
-        duration_s=window_s[far],
+        duration_s=window_s[near],
         gbps=packets_per_s * (workload.packet_bytes or mtu) * 8 / 1e9,
         packets_per_s=packets_per_s,
-        loss_ratio=min(1.0, max(0.0, 1 - packets_per_s / offered)),
+        offered_pps=offered / window_s[near],
+        loss_ratio=min(1.0, max(0.0, 1 - arrived / offered)),
         retransmits=None,
     )
 
@@ -152,6 +154,7 @@ def _iperf3(
         duration_s=duration_s,
         gbps=gbps,
         packets_per_s=arrived / duration_s,
+        offered_pps=sent / duration_s,
         loss_ratio=loss_ratio,
         retransmits=None,
         warnings=warnings,
@@ -180,7 +183,9 @@ def _window_s(workload: FarWorkload) -> float:
 
 def _interfaces(workload: FarWorkload) -> dict[str, InterfaceCounters]:
     """Differences of the interface counters over the window."""
-    before, after = parse_net_dev(workload.opened.net_dev), parse_net_dev(workload.closed.net_dev)
+    before, after = (
+        parse_net_dev(text) for text in (workload.opened.net_dev, workload.drained_net_dev or workload.closed.net_dev)
+    )
     return {
         name: InterfaceCounters(*(late - early for early, late in zip(before[name], after[name], strict=True)))
         for name in before.keys() & after.keys()

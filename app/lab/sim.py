@@ -23,9 +23,10 @@ from app.lab.driver import (
     ShouldCancel,
     TrialResult,
 )
+from app.lab.rate_workload import search_rate_of
 from tuner.candidate import GATEWAYS, Candidate, Gateway
 from tuner.model import CostParameters, GatewayModel
-from tuner.samples import Workload
+from tuner.samples import Sample, Workload
 from tuner.simulation import Noise, Simulation
 from tuner.topology import Topology
 
@@ -113,13 +114,21 @@ class SimDriver:
         verify_s = self._spend(_VERIFY_S, should_cancel)
         if self._faults.random() < self._settings.lab_failure_rate:
             raise LabError("a simulated fault of the lab", hint="set lab_failure_rate to 0 for a lab without faults")
-        samples, measure_s = [], 0.0
-        for workload in workloads:
+        measure_s = 0.0
+
+        def measure(workload: Workload) -> Sample:
+            nonlocal measure_s
             on_phase("measure", f"{workload.name}, {workload.duration_s:g} simulated seconds")
-            samples += self._simulation.measure(
+            sample = self._simulation.measure(
                 candidate, [workload], elapsed_s=self._elapsed_s, started_at=datetime.now(UTC)
-            )
+            )[0]
             measure_s += self._spend(workload.duration_s, should_cancel)
+            return sample
+
+        samples = [
+            measure(workload) if workload.rate_search is None else search_rate_of(candidate, workload, measure)
+            for workload in workloads
+        ]
         on_phase("collect", "samples of the model")
         collect_s = self._spend(_COLLECT_S, should_cancel)
         return TrialResult(

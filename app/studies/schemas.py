@@ -12,7 +12,7 @@ from app.studies.states import StudyState
 from app.testbeds.schemas import Driver, GatewayView, TestbedName
 from tuner.candidate import Candidate, Engine, Gateway
 from tuner.history import Phase
-from tuner.objectives import BlockMetrics, ObjectiveName
+from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
 from tuner.samples import Sample, Workload
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
@@ -51,7 +51,11 @@ class StudyCreate(BaseModel):
     engines: list[Engine] | None = Field(None, min_length=1, max_length=8, description="default: all that can run")
     space: Narrowing | None = Field(None, description="narrows the space that the testbed's topology gives")
     workloads: list[Workload] | None = Field(
-        None, min_length=1, max_length=8, description="default: iperf3 TCP forward, sample_seconds long"
+        None,
+        min_length=1,
+        max_length=8,
+        description="default: iperf3 TCP forward, sample_seconds long; for ndr and pdr a rate search"
+        " over pktgen at 64 bytes",
     )
     trials: int = Field(12, ge=1, le=10_000, description="candidates to try, the baseline not counted")
     sample_seconds: float = Field(3.0, gt=0, le=3600, description="length of one sample in seconds")
@@ -73,6 +77,8 @@ class StudyCreate(BaseModel):
             raise ValueError("engines names an engine twice")
         if self.engines is not None and self.space is not None and self.space.engine is not None:
             raise ValueError("name the engines once: in engines or in space.engine")
+        if self.workloads is not None:
+            check_workloads(self.objective, self.workloads)
         return self
 
 

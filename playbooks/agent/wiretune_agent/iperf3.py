@@ -103,6 +103,12 @@ class Server:
         self._await_listening([flow.server_port for flow in planned])
         return {"lanes": lanes}
 
+    def opened(self) -> None:
+        """The clients do everything."""
+
+    def closing(self) -> None:
+        """As above."""
+
     def finish(self) -> dict[str, Any]:
         """End the servers that have not ended by themselves."""
         _end(self._servers)

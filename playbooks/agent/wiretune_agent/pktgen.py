@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -35,12 +36,15 @@ namespace, every packet would be forwarded again and again until its TTL is used
 SOURCE_PORTS = range(10000, 60000)
 START_TIMEOUT_S = 10.0
 SETTLE_S = 0.3
+DRAIN_S = 0.25
+"""Longer than any queue of a gateway holds a packet. RFC 2544 waits for two seconds, which a search cannot afford."""
 POLL_S = 0.05
 TESTPMD_MEMORY_MIB = 128
 
 
 def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) -> dict[str, Any]:
-    """Gateway a's part: the window lies inside the run, after the generator and the queues have settled."""
+    """Gateway a's part. The generator warms everything up, pauses, sends for the window, pauses; what is still on its
+    way then may arrive, so that packets sent and arrived are counted exactly (RFC 2544, section 24)."""
     sends = workload["direction"] == "forward"
     far = caller.ask("prepare", timeout_s=START_TIMEOUT_S + 5, workload=index)
     _pin_neighbour(setup.inner_address)
@@ -48,19 +52,36 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
     try:
         if generator is not None:
             generator.start()
-        _wait(setup, caller, generator, SETTLE_S)
+            _wait(setup, caller, generator, SETTLE_S)
+            generator.pause()
+        _wait(setup, caller, None, DRAIN_S)
         caller.ask("open")
         opened = setup.watch.moment()
+        if generator is not None:
+            generator.resume()
         _wait(setup, caller, generator, workload["duration_s"])
+        if generator is not None:
+            generator.pause()
         closed = setup.watch.moment()
         caller.ask("close")
+        _wait(setup, caller, None, DRAIN_S)
+        drained = setup.watch.moment()["net_dev"]
+        caller.ask("drained")
     finally:
         if generator is not None:
             generator.stop()
     caller.ask("finish")
     described = generator.described() if generator is not None else far
     warnings = flows.uneven(workload["flows"], setup.lanes)
-    return {"opened": opened, "closed": closed, "outputs": [], "reversed": [], "warnings": warnings, **described}
+    return {
+        "opened": opened,
+        "closed": closed,
+        "drained_net_dev": drained,
+        "outputs": [],
+        "reversed": [],
+        "warnings": warnings,
+        **described,
+    }
 
 
 class FarEnd:
@@ -71,15 +92,28 @@ class FarEnd:
         self._generator = Generator(setup, workload) if workload["direction"] == "reverse" else None
 
     def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer for the receiving host; a sender is running when this returns."""
+        """Answer for the receiving host; a sender has warmed up and pauses when this returns."""
         _pin_neighbour(self._setup.inner_address)
         if self._generator is None:
             return {}
         self._generator.start()
+        time.sleep(SETTLE_S)
+        self._generator.pause()
         return self._generator.described()
 
+    def opened(self) -> None:
+        """Send from now on."""
+        if self._generator is not None:
+            self._generator.resume()
+
+    def closing(self) -> None:
+        """Send no more."""
+        if self._generator is not None:
+            self._generator.check()
+            self._generator.pause()
+
     def finish(self) -> dict[str, Any]:
-        """Stop sending."""
+        """End the generator."""
         if self._generator is not None:
             self._generator.stop()
         return {}
@@ -114,6 +148,24 @@ class Generator:
         if self._process is not None and self._process.poll() is not None:
             output, errors = (text.strip() for text in self._process.communicate(timeout=1))
             raise AgentError(f"the packet generator ended by itself: {errors[-300:]}", detail=output + errors)
+
+    def pause(self) -> None:
+        """Send nothing until `resume`; what was sent goes on its way."""
+        if self._process is None:
+            return
+        if kernel_pktgen_present():
+            self._process.kill()
+            self._process.wait(timeout=5)
+            self._process = None
+        else:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Send again, as before `pause`."""
+        if kernel_pktgen_present():
+            self._run_kernel_threads()
+        elif self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End the generator, and take away what it needed."""
@@ -185,6 +237,9 @@ class Generator:
                 settings.append(f"ratep {max(1, round(self._workload['offered_load_pps'] / count))}")
             for setting in settings:
                 (KERNEL_PKTGEN / device).write_text(setting + "\n")
+        self._run_kernel_threads()
+
+    def _run_kernel_threads(self) -> None:
         # Writing "start" blocks until the threads are stopped; a signal to the writer stops them.
         self._argv = ["dd", "if=/dev/stdin", f"of={KERNEL_PKTGEN / 'pgctrl'}", "status=none"]
         self._process = spawn(self._argv, stdin=subprocess.PIPE)

@@ -54,6 +54,14 @@ class Follower(Protocol):
         """Everything up to the moment before the traffic that counts."""
         ...
 
+    def opened(self) -> None:
+        """The window has opened."""
+        ...
+
+    def closing(self) -> None:
+        """The window is about to close."""
+        ...
+
     def finish(self) -> dict[str, Any]:
         """Stop what `prepare` started; returns what is worth reporting."""
         ...
@@ -115,11 +123,16 @@ def _follow(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
                 kind = iperf3.Server if workload["tool"] == "iperf3" else pktgen.FarEnd
                 follower = kind(setup, workload)
                 return follower.prepare(message)
-            case "open":
+            case "open" if follower is not None:
                 results.append({"opened": setup.watch.moment()})
+                follower.opened()
                 return {}
-            case "close":
+            case "close" if follower is not None:
+                follower.closing()
                 results[-1]["closed"] = setup.watch.moment()
+                return {}
+            case "drained":
+                results[-1]["drained_net_dev"] = setup.watch.moment()["net_dev"]
                 return {}
             case "finish" if follower is not None:
                 results[-1] |= follower.finish()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import pytest
 
@@ -8,6 +9,7 @@ from app.lab.driver import CandidateFailed, LabCancelled, LabError
 from app.lab.driver import TestbedDriver as Driver  # pytest would collect the protocol by its name
 from app.lab.sim import SimDriver, SimSettings
 from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
+from tuner.rate_search import RateGoal
 from tuner.samples import Workload
 from tuner.simulation import Noise
 from tuner.space import SearchSpace
@@ -33,6 +35,27 @@ def test_a_trial_reports_its_phases_and_is_marked_simulated() -> None:
     assert all(sample.simulated for sample in result.samples)
     assert 0.06 <= result.timings.measure_s < 1, "six simulated seconds at a hundredth"
     assert result.read_back["a"] == Candidate().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("name", ["ndr", "pdr"])
+@pytest.mark.parametrize("tool", ["pktgen", "iperf3"])
+def test_a_rate_search_finds_the_models_capacity(
+    name: Literal["ndr", "pdr"], tool: Literal["pktgen", "iperf3"]
+) -> None:
+    driver = SimDriver("sim-8", SimSettings(time_scale=0, noise=Noise(spread=0)))
+    goal = RateGoal.named(name)
+    traffic = Workload(tool=tool, protocol="udp", packet_bytes=512, duration_s=1)
+    sample = driver.run_trial(Candidate(), [traffic.model_copy(update={"rate_search": goal})], quiet, never).samples[0]
+    prediction = driver.model.predict(Candidate(), traffic)
+    capacity_pps = prediction.packets_per_s * prediction.capacity_gbps / prediction.throughput_gbps
+    assert sample.rate is not None
+    assert sample.rate.is_regular
+    assert sample.rate.lower_bound_pps is not None
+    assert 1 - goal.width <= sample.rate.lower_bound_pps * (1 - goal.loss_ratio) / capacity_pps <= 1.0001
+    assert sample.workload.rate_search == goal
+    assert sample.simulated
+    assert (sample.loss_ratio or 0) <= goal.loss_ratio
+    assert sample.packets_per_s == pytest.approx(sample.rate.conditional_throughput_pps, rel=0.001)
 
 
 def test_what_it_provisions_makes_a_search_space() -> None:

@@ -477,6 +477,16 @@ export interface components {
              */
             gbit_per_cpu_s: number | null;
             /**
+             * Ndr Pps
+             * @description packets/s without loss: conditional throughput of the rate searches; null: none ran
+             */
+            ndr_pps?: number | null;
+            /**
+             * Pdr Pps
+             * @description the same with a goal loss ratio above 0
+             */
+            pdr_pps?: number | null;
+            /**
              * Simulated
              * @default false
              */
@@ -1103,6 +1113,96 @@ export interface components {
             total_s: number;
         };
         /**
+         * RateGoal
+         * @description When a load counts as carried. The attributes of a Search Goal of RFC 9971, under their names there.
+         */
+        RateGoal: {
+            /**
+             * Loss Ratio
+             * @description goal loss ratio: 0 for the NDR, 0.005 for the PDR
+             * @default 0
+             */
+            loss_ratio: number;
+            /**
+             * Final Trial Duration S
+             * @description goal final trial duration
+             * @default 1
+             */
+            final_trial_duration_s: number;
+            /**
+             * Duration Sum S
+             * @description goal duration sum: traffic that decides on a load
+             * @default 1
+             */
+            duration_sum_s: number;
+            /**
+             * Exceed Ratio
+             * @description goal exceed ratio: share of it that may lose more
+             * @default 0.5
+             */
+            exceed_ratio: number;
+            /**
+             * Width
+             * @description goal width: (upper - lower) / upper at the end
+             * @default 0.05
+             */
+            width: number;
+            /**
+             * Initial Trial Duration S
+             * @description length of the trials that narrow the range at first; null: as the final ones
+             */
+            initial_trial_duration_s?: number | null;
+        };
+        /**
+         * RateResult
+         * @description What a search found, with the goal that it was found under.
+         */
+        RateResult: {
+            goal: components["schemas"]["RateGoal"];
+            /** Goal Words */
+            goal_words: string;
+            /**
+             * Lower Bound Pps
+             * @description relevant lower bound; null: no load met the goal
+             */
+            lower_bound_pps: number | null;
+            /**
+             * Upper Bound Pps
+             * @description relevant upper bound; null: the generator's most met the goal
+             */
+            upper_bound_pps: number | null;
+            /**
+             * Conditional Throughput Pps
+             * @description what arrives at the lower bound (RFC 9971, appendix B); null without one
+             */
+            conditional_throughput_pps: number | null;
+            /**
+             * Is Regular
+             * @description both bounds are there, no farther apart than the goal's width
+             */
+            is_regular: boolean;
+            /** Trials */
+            trials: components["schemas"]["RateTrial"][];
+        };
+        /**
+         * RateTrial
+         * @description One trial: a load, offered for a duration, and the share of it that was lost.
+         */
+        RateTrial: {
+            /**
+             * Load Pps
+             * @description intended load, inner packets/s
+             */
+            load_pps: number;
+            /**
+             * Duration S
+             * @description asked for; what is short and what is long goes by this
+             */
+            duration_s: number;
+            /** Loss Ratio */
+            loss_ratio: number;
+        };
+        /**
          * RunningBlock
          * @description What the lab measures at this moment.
          */
@@ -1173,6 +1273,11 @@ export interface components {
              */
             packets_per_s: number;
             /**
+             * Offered Pps
+             * @description inner packets that were really sent; null for tcp
+             */
+            offered_pps?: number | null;
+            /**
              * Loss Ratio
              * @description null for tcp
              */
@@ -1196,6 +1301,8 @@ export interface components {
              * @description both gateways' engine CPU seconds per Gbit carried
              */
             data_plane_cpu_s_per_gbit: number;
+            /** @description of a rate search; the other figures are then those of its trial at the lower bound */
+            rate?: components["schemas"]["RateResult"] | null;
             /**
              * Argv
              * @description exact command lines of the tools
@@ -1390,7 +1497,7 @@ export interface components {
              * @default throughput
              * @enum {string}
              */
-            objective: "throughput" | "efficiency" | "pareto";
+            objective: "throughput" | "efficiency" | "pareto" | "ndr" | "pdr";
             /**
              * Engines
              * @description default: all that can run
@@ -1400,7 +1507,7 @@ export interface components {
             space?: components["schemas"]["Narrowing"] | null;
             /**
              * Workloads
-             * @description default: iperf3 TCP forward, sample_seconds long
+             * @description default: iperf3 TCP forward, sample_seconds long; for ndr and pdr a rate search over pktgen at 64 bytes
              */
             workloads?: components["schemas"]["Workload"][] | null;
             /**
@@ -1524,7 +1631,7 @@ export interface components {
              * Objective
              * @enum {string}
              */
-            objective: "throughput" | "efficiency" | "pareto";
+            objective: "throughput" | "efficiency" | "pareto" | "ndr" | "pdr";
             spec: components["schemas"]["StudyCreate"];
             /** @description null until the verdict rounds are over */
             verdict: components["schemas"]["Verdict"] | null;
@@ -2012,6 +2119,8 @@ export interface components {
              * @description for pktgen; null: as fast as it can
              */
             offered_load_pps?: number | null;
+            /** @description for udp: search the highest rate that meets this goal (NDR, PDR); an offered load is then the most that is tried, and duration_s the length of a final trial */
+            rate_search?: components["schemas"]["RateGoal"] | null;
         };
         /**
          * EventView

@@ -27,7 +27,7 @@ export function spreadOf(trial: TrialView, metric: MetricName): Spread | null {
 export function valuesOf(trial: TrialView, metric: MetricName): number[] {
   return searchPoints(trial)
     .map((metrics) => metrics[metric])
-    .filter((value) => value !== null);
+    .filter((value) => value != null);
 }
 
 export interface BestPoint {
