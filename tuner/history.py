@@ -12,9 +12,13 @@ from tuner.candidate import Candidate
 from tuner.objectives import ObjectiveName, median_metrics
 from tuner.outcomes import Failed, Infeasible, Measured, Outcome
 
-Phase = Literal["baseline", "search", "playoff", "verdict"]
+Phase = Literal["baseline", "search", "playoff", "verdict", "explain"]
 """baseline: before the search; search: trials, with the baseline in between; playoff: the best few and the baseline,
-interleaved, to choose one; verdict: that one and the baseline, interleaved, to report."""
+interleaved, to choose one; verdict: that one and the baseline, interleaved, to report; explain: the candidates between
+the two, interleaved, to say which change gains what."""
+
+Arm = int | str | None
+"""Who is measured: a trial by its number, a candidate of the ablation path by its key, or None, the baseline."""
 
 
 class _Value(BaseModel):
@@ -32,6 +36,9 @@ class ProcedureSettings(_Value):
     finalists: int = Field(3, ge=1, le=10, description="best candidates that enter the playoff")
     playoff_rounds: int = Field(2, ge=1, le=100, description="rounds of finalists and baseline; they choose the best")
     verdict_rounds: int = Field(8, ge=3, le=1000, description="rounds of best and baseline; only these are reported")
+    explain_rounds: int = Field(
+        4, ge=0, le=100, description="rounds of the path from baseline to winner, after the verdict; 0: not measured"
+    )
     time_budget_s: float | None = Field(None, gt=0, description="wall time for everything; null: no limit")
     attempts: int = Field(3, ge=1, le=10, description="times a block is tried when the lab fails")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="order within the rounds")
@@ -42,6 +49,7 @@ class TrialRecord(_Value):
 
     number: int = Field(ge=0, description="as `StudySearch.ask` numbered it")
     candidate: Candidate
+    params: dict[str, str | int] = Field({}, description="value of each tunable that applies; empty: not known")
     told: bool = Field(False, description="`StudySearch.tell` has had its outcome")
 
 
@@ -49,11 +57,17 @@ class BlockRecord(_Value):
     """One attempt at measuring one block, also the failed ones."""
 
     phase: Phase
-    trial_number: int | None = Field(description="null: the baseline")
+    trial_number: int | None = Field(description="null: the baseline, or a candidate of the ablation path")
+    ablation_key: str | None = Field(None, description="key of a candidate of the ablation path that is no trial")
     index: int = Field(ge=0, description="repeat within the trial, or round of playoff or verdict")
     outcome: Outcome
     started_s: float = Field(ge=0, description="seconds since the study began")
     duration_s: float = Field(ge=0, description="wall time of the block, applying included")
+
+    @property
+    def arm(self) -> Arm:
+        """Who was measured."""
+        return self.trial_number if self.ablation_key is None else self.ablation_key
 
 
 class History(_Value):
@@ -85,19 +99,19 @@ class History(_Value):
         )
 
     @cached_property
-    def _by_arm(self) -> dict[tuple[int | None, Phase], list[BlockRecord]]:
-        arms: dict[tuple[int | None, Phase], list[BlockRecord]] = {}
+    def _by_arm(self) -> dict[tuple[Arm, Phase], list[BlockRecord]]:
+        arms: dict[tuple[Arm, Phase], list[BlockRecord]] = {}
         for block in self.counted:
-            arms.setdefault((block.trial_number, block.phase), []).append(block)
+            arms.setdefault((block.arm, block.phase), []).append(block)
         return arms
 
-    def of(self, trial_number: int | None, *phases: Phase) -> tuple[BlockRecord, ...]:
-        """Counted blocks of one trial (None: the baseline) in the given phases, phase by phase."""
-        return tuple(block for phase in phases for block in self._by_arm.get((trial_number, phase), ()))
+    def of(self, arm: Arm, *phases: Phase) -> tuple[BlockRecord, ...]:
+        """Counted blocks of one arm in the given phases, phase by phase."""
+        return tuple(block for phase in phases for block in self._by_arm.get((arm, phase), ()))
 
-    def measured(self, trial_number: int | None, *phases: Phase) -> tuple[Measured, ...]:
+    def measured(self, arm: Arm, *phases: Phase) -> tuple[Measured, ...]:
         """The outcomes of `of` that are measurements."""
-        blocks = self.of(trial_number, *phases)
+        blocks = self.of(arm, *phases)
         return tuple(block.outcome for block in blocks if isinstance(block.outcome, Measured))
 
     def trial_outcome(self, number: int) -> Measured | Infeasible | Failed | None:

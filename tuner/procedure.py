@@ -8,8 +8,9 @@
             case TellTrial():     search.tell(step.number, step.outcome), mark the TrialRecord told
             case Finish():        break
 
-Phases: baseline → search → playoff → verdict. Each step may be repeated after a crash: the same history gives the same
-step, telling twice is harmless, and `StudySearch.abandon_stale` gives up a trial that was asked but never recorded.
+Phases: baseline → search → playoff → verdict → explain. Each step may be repeated after a crash: the same history gives
+the same step, telling twice is harmless, and `StudySearch.abandon_stale` gives up a trial that was asked but never
+recorded.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
 
+from tuner.ablation import MAX_STEPS, Ablation, AblationState, PathStep, ablation, ablation_path, path_arms
 from tuner.candidate import Candidate
-from tuner.history import BlockRecord, History, Phase, ProcedureSettings
+from tuner.history import Arm, BlockRecord, History, Phase, ProcedureSettings
+from tuner.importance import ScoredTrial, ranking
 from tuner.objectives import OBJECTIVES, BlockMetrics, Objective
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.statistics import LEAST_PAIRS, Verdict, drift_percent_per_hour
@@ -30,6 +33,8 @@ from tuner.verdict import compare
 FAILED_BLOCKS_IN_A_ROW = 3
 """Blocks in a row of which the lab failed every attempt before the study gives up: the testbed is broken then, not the
 candidates. A caller that resumes such a study forgives its faults: `History.forgiven_blocks`."""
+
+_COMPARED = "the best candidate was compared with the baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +47,27 @@ class MeasureBlock:
     """Apply the candidate and measure every workload once."""
 
     phase: Phase
-    trial_number: int | None  # None: the baseline
+    arm: Arm
     candidate: Candidate
     index: int
     attempt: int  # from 1; above 1 it repeats a block that the lab failed
+
+    @property
+    def trial_number(self) -> int | None:
+        """None: the baseline, or a candidate of the ablation path."""
+        return self.arm if isinstance(self.arm, int) else None
+
+    @property
+    def ablation_key(self) -> str | None:
+        """Key of a candidate of the ablation path that is neither a trial nor the baseline."""
+        return self.arm if isinstance(self.arm, str) else None
 
     def record(self, outcome: Measured | Infeasible | Failed, *, started_s: float, duration_s: float) -> BlockRecord:
         """The history entry for what came of this step."""
         return BlockRecord(
             phase=self.phase,
             trial_number=self.trial_number,
+            ablation_key=self.ablation_key,
             index=self.index,
             outcome=outcome,
             started_s=started_s,
@@ -113,7 +129,10 @@ class Procedure:
         """The step that follows this history. `elapsed_s`: wall time since the study began; pass the same value when
         replaying."""
         if self._lab_is_failing(history):
-            return Finish("lab_failing", f"the lab keeps failing: {history.last_reason()}")
+            is_decided = history.blocks[-1].phase == "explain"
+            return Finish(
+                "complete" if is_decided else "lab_failing", f"the lab keeps failing: {history.last_reason()}"
+            )
         block = self._baseline_block(history, "baseline", self.settings.baseline_blocks)
         if block is not None:
             return block
@@ -133,16 +152,18 @@ class Procedure:
                 return step
         return None
 
-    def _block(self, history: History, phase: Phase, trial_number: int | None, index: int) -> MeasureBlock | None:
+    def _block(self, history: History, phase: Phase, arm: Arm, index: int) -> MeasureBlock | None:
         """The step that measures this block, or None when it is settled: measured, infeasible, or out of attempts."""
-        attempts = [block for block in history.of(trial_number, phase) if block.index == index]
+        attempts = [block for block in history.of(arm, phase) if block.index == index]
         if len(attempts) >= self.settings.attempts or any(not isinstance(b.outcome, Failed) for b in attempts):
             return None
-        return MeasureBlock(phase, trial_number, self.candidate(trial_number, history), index, len(attempts) + 1)
+        return MeasureBlock(phase, arm, self.candidate(arm, history), index, len(attempts) + 1)
 
-    def candidate(self, trial_number: int | None, history: History) -> Candidate:
-        """The candidate of a trial; None is the baseline. Raises KeyError for a trial that was never asked."""
-        return self.baseline if trial_number is None else history.trials_by_number[trial_number].candidate
+    def candidate(self, arm: Arm, history: History) -> Candidate:
+        """The candidate of an arm. Raises KeyError for a trial that was never asked, or a key that is on no path."""
+        if isinstance(arm, str):
+            return {step.candidate.key: step.candidate for step in self.path(history)}[arm]
+        return self.baseline if arm is None else history.trials_by_number[arm].candidate
 
     def _continue_trial(self, number: int, history: History, elapsed_s: float) -> Step:
         outcome = history.trial_outcome(number)
@@ -163,7 +184,7 @@ class Procedure:
     # -- when to stop searching -----------------------------------------------------------------------------------
 
     def _search_is_over(self, history: History, elapsed_s: float) -> bool:
-        if any(block.phase in ("playoff", "verdict") for block in history.blocks):
+        if any(block.phase in ("playoff", "verdict", "explain") for block in history.blocks):
             return True
         if history.space_exhausted or len(history.trials) >= self.settings.trials:
             return True
@@ -176,7 +197,8 @@ class Procedure:
         return elapsed_s + self._confirm_blocks() * _mean_duration_s(history) >= self.settings.time_budget_s
 
     def _confirm_blocks(self) -> int:
-        return self.settings.playoff_rounds * (self.settings.finalists + 1) + self.settings.verdict_rounds * 2
+        playoff = self.settings.playoff_rounds * (self.settings.finalists + 1)
+        return playoff + self.settings.verdict_rounds * 2 + self._longest_explanation_blocks
 
     def _lab_is_failing(self, history: History) -> bool:
         last = history.counted[-FAILED_BLOCKS_IN_A_ROW * self.settings.attempts :]
@@ -204,16 +226,17 @@ class Procedure:
             step = self._rounds(history, "verdict", (None, best), self.settings.verdict_rounds)
             if step is not None:
                 return step
-        return Finish("complete", "the best candidate was compared with the baseline")
+        explain = None if out_of_time else self._explain(history)
+        return explain or Finish("complete", _COMPARED)
 
-    def _rounds(self, history: History, phase: Phase, arms: Sequence[int | None], rounds: int) -> MeasureBlock | None:
+    def _rounds(self, history: History, phase: Phase, arms: Sequence[Arm], rounds: int) -> MeasureBlock | None:
         """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""
-        broken = {number for number in arms if number is not None and self._broke(history, number)}
+        broken = {arm for arm in arms if arm is not None and self._broke(history, arm)}
         # Rounds that measured another arm, since broken, are not fresh for the one that takes its place.
-        used = [b.index for b in history.blocks if b.phase == phase and b.trial_number not in arms]
+        used = [b.index for b in history.blocks if b.phase == phase and b.arm not in arms]
         first = max(used, default=-1) + 1
         for index in range(first, first + rounds):
-            order = list(arms)
+            order = [*arms]
             random.Random(f"{self.settings.seed} {phase} {index}").shuffle(order)  # noqa: S311 (an order, not a secret)
             for arm in order:
                 step = None if arm in broken else self._block(history, phase, arm, index)
@@ -252,8 +275,56 @@ class Procedure:
         return max(scores, key=lambda number: (scores[number], -number)) if scores else None
 
     @staticmethod
-    def _broke(history: History, number: int) -> bool:
-        return any(isinstance(block.outcome, Infeasible) for block in history.of(number, "playoff", "verdict"))
+    def _broke(history: History, arm: Arm) -> bool:
+        phases: tuple[Phase, ...] = ("explain",) if isinstance(arm, str) else ("playoff", "verdict")
+        return any(isinstance(block.outcome, Infeasible) for block in history.of(arm, *phases))
+
+    # -- explaining -----------------------------------------------------------------------------------------------
+
+    @property
+    def _longest_explanation_blocks(self) -> int:
+        return self.settings.explain_rounds * (MAX_STEPS + 1)
+
+    def _explain(self, history: History) -> MeasureBlock | None:
+        """The next block of the ablation path. A path of one step is the verdict's own comparison."""
+        path = self.path(history)
+        if len(path) < 2:
+            return None
+        arms = (None, *path_arms(path, self._winner(history)))
+        return self._rounds(history, "explain", arms, self.settings.explain_rounds)
+
+    def _winner(self, history: History) -> int:
+        verdict = self.verdict(history)
+        assert verdict is not None  # noqa: S101  there is a path
+        return verdict.best_trial_number
+
+    def path(self, history: History) -> tuple[PathStep, ...]:
+        """The way from the baseline to the winner, known from the verdict on; empty where nothing is to be explained.
+        The blocks of the search decide its order."""
+        verdict = self.verdict(history)
+        if verdict is None or verdict.conclusion == "no_significant_difference" or not self.settings.explain_rounds:
+            return ()
+        return ablation_path(verdict.baseline, verdict.best, ranking(self.scored_trials(history)))
+
+    def scored_trials(self, history: History) -> tuple[ScoredTrial, ...]:
+        """Parameters and score of every trial that the search measured."""
+        outcomes = [(trial, history.trial_outcome(trial.number)) for trial in history.trials if trial.params]
+        return tuple(
+            ScoredTrial(trial.params, self.objective.score(outcome.metrics))
+            for trial, outcome in outcomes
+            if isinstance(outcome, Measured)
+        )
+
+    def ablation(self, history: History, *, finished: bool) -> Ablation | None:
+        """The ablation path as far as it is measured; None before the verdict."""
+        if not history.trials or self.verdict(history) is None:
+            return None
+        path = self.path(history)
+        if not path:
+            return ablation((), self.baseline, 0, history=history, objective=self.objective, state="skipped")
+        state: AblationState = "complete" if finished else "measuring"
+        winner = self._winner(history)
+        return ablation(path, self.baseline, winner, history=history, objective=self.objective, state=state)
 
     # -- what to report -------------------------------------------------------------------------------------------
 
@@ -276,7 +347,7 @@ class Procedure:
         """Trend of the baseline's blocks over the whole study; None while there are too few of them."""
         blocks = [
             (block.started_s, self.objective.score(block.outcome.metrics))
-            for block in history.of(None, "baseline", "search", "playoff", "verdict")
+            for block in history.of(None, "baseline", "search", "playoff", "verdict", "explain")
             if isinstance(block.outcome, Measured)
         ]
         return drift_percent_per_hour([start for start, _ in blocks], [score for _, score in blocks])
@@ -323,19 +394,27 @@ class Procedure:
         confirm = max(0, playoff - settled("playoff")) + max(0, 2 * settings.verdict_rounds - settled("verdict"))
         if settled("verdict"):
             confirm = 2 * settings.verdict_rounds - settled("verdict")
+        confirm += self._explain_blocks_remaining(history)
         if self._search_is_over(history, elapsed_s):
             return max(0, confirm)
         search = settings.trials * settings.repeats + settings.trials // settings.baseline_every
         planned = settings.baseline_blocks + search
         return max(0, planned - settled("baseline", "search")) + confirm
 
+    def _explain_blocks_remaining(self, history: History) -> int:
+        """Before the verdict is complete: as for the longest path."""
+        if not any(block.phase == "explain" for block in history.blocks):
+            return self._longest_explanation_blocks
+        done = sum(block.phase == "explain" and not isinstance(block.outcome, Failed) for block in history.blocks)
+        return max(0, self.settings.explain_rounds * (len(self.path(history)) + 1) - done)
+
 
 def _paired(history: History, best: int) -> list[tuple[BlockMetrics, BlockMetrics]]:
     """Metrics of baseline and best in each verdict round that measured both, in order of the rounds."""
-    by_arm: dict[int | None, dict[int, BlockMetrics]] = {None: {}, best: {}}
+    by_arm: dict[Arm, dict[int, BlockMetrics]] = {None: {}, best: {}}
     for block in history.blocks:
-        if block.phase == "verdict" and block.trial_number in by_arm and isinstance(block.outcome, Measured):
-            by_arm[block.trial_number][block.index] = block.outcome.metrics
+        if block.phase == "verdict" and block.arm in by_arm and isinstance(block.outcome, Measured):
+            by_arm[block.arm][block.index] = block.outcome.metrics
     return [(by_arm[None][index], by_arm[best][index]) for index in sorted(by_arm[None].keys() & by_arm[best].keys())]
 
 

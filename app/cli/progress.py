@@ -23,9 +23,11 @@ def duration_words(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def trial_words(number: int | None) -> str:
-    """ "baseline" or "trial 3"."""
-    return "baseline" if number is None else f"trial {number}"
+def trial_words(block: dict[str, Any]) -> str:
+    """ "baseline", "trial 3", or "on the path" from the baseline to the winner; of a block or a trial."""
+    if block["is_baseline"]:
+        return "baseline"
+    return "on the path" if block["number"] is None else f"trial {block['number']}"
 
 
 def metrics_words(metrics: dict[str, Any]) -> str:
@@ -79,7 +81,7 @@ class StudyDisplay:
             case "study.progress":
                 self._progress, self._progress_at = data, time.monotonic()
             case "trial.started":
-                self._line(f"{trial_words(data['number'])} is {data['words']}")
+                self._line(f"{trial_words(data)} is {data['words']}")
             case "block.started":
                 self._running, self._lab = data, ""
             case "block.phase":
@@ -95,7 +97,7 @@ class StudyDisplay:
         self._running, self._lab = None, ""
         what = f"{data['phase']} {data['block'] + 1}"
         if data["phase"] != "baseline":
-            what += f", {trial_words(data['number'])}"
+            what += f", {trial_words(data)}"
         came = metrics_words(data["metrics"]) if data["metrics"] else f"{data['state']}: {data['detail']}"
         self._line(f"{what}: {came}{self._tail()}")
 
@@ -125,7 +127,7 @@ class StudyDisplay:
         grid.add_row("study", self._state)
         if self._running:
             running = self._running
-            grid.add_row("trying", Text(f"{trial_words(running['number'])}: {running['words']}"))
+            grid.add_row("trying", Text(f"{trial_words(running)}: {running['words']}"))
             lab = f"{running['phase']} {running['block'] + 1}"
             grid.add_row("now", Text(f"{lab} · {self._lab}" if self._lab else lab))
         best = self._progress.get("best")

@@ -56,6 +56,12 @@ def tune_command(
         int,
         typer.Option(min=3, max=1000, help="Fresh, interleaved rounds of best and baseline; only these are reported."),
     ] = 8,
+    explain_rounds: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="Rounds that measure each change on the way from baseline to winner; 0: none of them."
+        ),
+    ] = 4,
     objective: Annotated[ObjectiveName, typer.Option(help="What is optimised.")] = ObjectiveName.THROUGHPUT,
     engine: Annotated[
         list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
@@ -107,6 +113,7 @@ def tune_command(
         "finalists": finalists,
         "playoff_rounds": playoff_rounds,
         "verdict_rounds": verdict_rounds,
+        "explain_rounds": explain_rounds,
         "time_budget_s": time_budget,
         "sampler": sampler.value,
         "seed": seed,

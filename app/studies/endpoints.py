@@ -14,7 +14,7 @@ from app.bundles.schemas import BundleRequest
 from app.errors import problem_responses
 from app.events.endpoints import Feed, LastEventId, as_sse
 from app.pagination import Limit, Offset, Page
-from app.studies.schemas import BundleView, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.schemas import BundleView, Explanation, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
 from app.studies.service import StudyService
 
 router = APIRouter(prefix="/studies", tags=["studies"])
@@ -102,6 +102,12 @@ def get_result(study_id: Id, studies: Studies) -> StudyResult:
     `verdict` and `best` are null until the verdict rounds have ended: the maximum of a noisy search is not a result.
     """
     return studies.result(study_id)
+
+
+@router.get("/{study_id}/explanation", operation_id="getExplanation", responses=problem_responses(404))
+def get_explanation(study_id: Id, studies: Studies) -> Explanation:
+    """Why the winner wins: importance of each tunable, and the ablation path from the baseline to the winner."""
+    return studies.explanation(study_id)
 
 
 @router.get(

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Base
 
+ABLATION = "ablation"
+"""Origin of a candidate between the baseline and the winner."""
+
 
 class Study(Base):
     """A search on one testbed. `testbed` is a name, not a key: a study outlives its testbed."""
@@ -42,7 +45,8 @@ class Study(Base):
 
 
 class Trial(Base):
-    """One candidate of a study; `number` is the search's, and null for the baseline."""
+    """One candidate of a study; `number` is the search's, and null for the baseline and for what only the ablation path
+    measures."""
 
     __tablename__ = "trials"
     __table_args__ = (UniqueConstraint("study_id", "number"),)
@@ -61,6 +65,17 @@ class Trial(Base):
     finished_at: Mapped[datetime | None]
 
     study: Mapped[Study] = relationship(back_populates="trials", lazy="raise")
+
+    @property
+    def is_baseline(self) -> bool:
+        """What the study compares with."""
+        return self.number is None and self.origin is None
+
+    @property
+    def ablation_key(self) -> str | None:
+        """Key of a candidate that only the ablation path measures."""
+        return self.candidate_key if self.origin == ABLATION else None
+
     measured: Mapped[list[Block]] = relationship(back_populates="trial", order_by="Block.id", lazy="raise")
 
 

@@ -18,13 +18,14 @@ from app.database import Database, now
 from app.events import service as events
 from app.events.schemas import EventType
 from app.lab.driver import PhaseTimings, ProvisionedTestbed, TrialResult
-from app.studies.models import Block, StoredSample, Study, Trial
+from app.studies.models import ABLATION, Block, StoredSample, Study, Trial
+from app.studies.procedure import history_of
 from app.studies.schemas import BestSoFar, BundleView, Origin, RunningBlock, StudyCreate, StudyFailure
 from app.studies.service import change_state, existing_study
 from app.studies.states import FINISHED, StudyState
 from app.studies.views import OUTCOME, baseline_score, overhead_median_s, trial_view
 from tuner.candidate import Candidate
-from tuner.history import BlockRecord, History, TrialRecord
+from tuner.history import Arm, History
 from tuner.objectives import OBJECTIVES
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.procedure import MeasureBlock, Progress
@@ -87,7 +88,7 @@ class StudyRecorder:
                 run=study.run,
                 spec=StudyCreate.model_validate(study.spec),
                 provisioned=provisioned,
-                history=_history(study),
+                history=history_of(study),
                 elapsed_s=study.elapsed_s,
             )
 
@@ -130,10 +131,11 @@ class StudyRecorder:
         """The lab begins with a block."""
         with self._database.writing() as session:
             study = existing_study(session, study_id)
-            trial = _trial(session, study, step.trial_number, step.candidate)
+            trial = _trial(session, study, step.arm, step.candidate)
             running = RunningBlock(
                 trial_id=trial.id,
                 number=step.trial_number,
+                is_baseline=trial.is_baseline,
                 phase=step.phase,
                 block=step.index,
                 attempt=step.attempt,
@@ -159,11 +161,11 @@ class StudyRecorder:
         """What came of a block, with its samples. Recording one twice is refused by the table's unique key."""
         with self._database.writing() as session:
             study = existing_study(session, study_id)
-            trial = _trial(session, study, block.step.trial_number, block.step.candidate)
+            trial = _trial(session, study, block.step.arm, block.step.candidate)
             session.add(_block_row(study, trial, block))
             study.running = None
             study.elapsed_s += block.duration_s
-            if trial.number is None and isinstance(block.outcome, Measured):
+            if trial.number is None and (isinstance(block.outcome, Measured) or not trial.is_baseline):
                 _end_trial(trial, block.outcome)
             if isinstance(block.outcome, Failed):
                 _tell(session, study, "lab.fault", trial_id=trial.id, number=trial.number, message=block.outcome.reason)
@@ -207,9 +209,11 @@ class StudyRecorder:
             _tell(session, study, "study.progress", **study.progress)
 
     def record_verdict(self, study_id: str, verdict: Verdict) -> None:
-        """What the verdict rounds found."""
+        """What the verdict rounds found; final once it is recorded."""
         with self._database.writing() as session:
             study = existing_study(session, study_id)
+            if study.verdict is not None:
+                return
             study.verdict = verdict.model_dump(mode="json")
             _tell(session, study, "study.verdict", verdict=study.verdict)
 
@@ -236,38 +240,19 @@ class StudyRecorder:
             change_state(session, study, state)
 
 
-def _history(study: Study) -> History:
-    trials = tuple(
-        TrialRecord(number=trial.number, candidate=Candidate.model_validate(trial.candidate), told=trial.told)
-        for trial in study.trials
-        if trial.number is not None
-    )
-    rows = sorted(((block, trial) for trial in study.trials for block in trial.measured), key=lambda pair: pair[0].id)
-    blocks = tuple(
-        BlockRecord.model_validate(
-            {
-                "phase": block.phase,
-                "trial_number": trial.number,
-                "index": block.index,
-                "outcome": block.outcome,
-                "started_s": block.started_s,
-                "duration_s": block.duration_s,
-            }
-        )
-        for block, trial in rows
-        if block.run == study.run or block.outcome["kind"] != "failed"
-    )
-    return History(trials=trials, blocks=blocks, space_exhausted=study.space_exhausted)
-
-
-def _trial(session: Session, study: Study, number: int | None, candidate: Candidate) -> Trial:
+def _trial(session: Session, study: Study, arm: Arm, candidate: Candidate) -> Trial:
     """The trial's row, made when it is not there yet."""
-    same_number = Trial.number.is_(None) if number is None else Trial.number == number
-    trial = session.scalars(select(Trial).where(Trial.study_id == study.id, same_number)).first()
+    number = arm if isinstance(arm, int) else None
+    of_path = isinstance(arm, str)
+    same = [Trial.number.is_(None), Trial.origin.is_(None)] if number is None else [Trial.number == number]
+    if of_path:
+        same = [Trial.origin == ABLATION, Trial.candidate_key == arm]
+    trial = session.scalars(select(Trial).where(Trial.study_id == study.id, *same)).first()
     if trial is None:
         trial = Trial(
             study_id=study.id,
             number=number,
+            origin=ABLATION if of_path else None,
             candidate=candidate.model_dump(mode="json"),
             candidate_key=candidate.key,
             state="running",
@@ -283,6 +268,7 @@ def _trial(session: Session, study: Study, number: int | None, candidate: Candid
             "trial.started",
             trial_id=trial.id,
             number=number,
+            is_baseline=trial.is_baseline,
             candidate=trial.candidate,
             words=candidate.in_words(),
         )
@@ -327,6 +313,7 @@ def _block_event(trial: Trial, block: FinishedBlock) -> dict[str, Any]:
     return {
         "trial_id": trial.id,
         "number": trial.number,
+        "is_baseline": trial.is_baseline,
         "phase": block.step.phase,
         "block": block.step.index,
         "attempt": block.step.attempt,

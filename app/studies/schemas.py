@@ -10,15 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app.lab.driver import PhaseTimings
 from app.studies.states import StudyState
 from app.testbeds.schemas import Driver, GatewayView, TestbedName
+from tuner.ablation import Ablation
 from tuner.candidate import Candidate, Engine, Gateway
 from tuner.history import Phase
+from tuner.importance import Importance
 from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
 from tuner.samples import Sample, Workload
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
 
 Sampler = Literal["tpe", "random", "grid"]
-Origin = Literal["warm_start", "sampler", "neighbour", "grid"]
+Origin = Literal["warm_start", "sampler", "neighbour", "grid", "ablation"]
 TrialState = Literal["running", "completed", "infeasible", "failed"]
 BlockState = Literal["completed", "infeasible", "failed"]
 StudyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
@@ -65,6 +67,13 @@ class StudyCreate(BaseModel):
     verdict_rounds: int = Field(
         8, ge=3, le=1000, description="fresh interleaved rounds of best and baseline; only these are reported"
     )
+    explain_rounds: int = Field(
+        4,
+        ge=0,
+        le=100,
+        description="rounds of the path from baseline to winner after the verdict, one changed tunable at a time; 3 are"
+        " the least for an interval; 0: the path is not measured",
+    )
     time_budget_s: float | None = Field(
         None, gt=0, le=30 * 86400, description="wall time for everything; null: no limit"
     )
@@ -99,9 +108,10 @@ class RunningBlock(BaseModel):
     """What the lab measures at this moment."""
 
     trial_id: int
-    number: int | None = Field(description="null: the baseline")
+    number: int | None = Field(description="null: the baseline, or a candidate of the ablation path")
+    is_baseline: bool
     phase: Phase
-    block: int = Field(ge=0, description="repeat within the trial, or round of playoff or verdict")
+    block: int = Field(ge=0, description="repeat within the trial, or round of playoff, verdict or explain")
     attempt: int = Field(ge=1, description="above 1: repeats a block that the lab failed")
     candidate: Candidate
     words: str
@@ -162,7 +172,7 @@ class BlockView(BaseModel):
     """Samples of one candidate taken back to back: one sample a workload."""
 
     phase: Phase
-    index: int = Field(description="repeat within the trial, or round of playoff or verdict")
+    index: int = Field(description="repeat within the trial, or round of playoff, verdict or explain")
     attempt: int
     state: BlockState
     samples: list[Sample]
@@ -178,7 +188,7 @@ class BlockPoint(BaseModel):
     """One measured block reduced to its metrics: a point of a chart, an item of a spread."""
 
     phase: Phase
-    index: int = Field(description="repeat within the trial, or round of playoff or verdict")
+    index: int = Field(description="repeat within the trial, or round of playoff, verdict or explain")
     metrics: BlockMetrics
 
 
@@ -187,15 +197,17 @@ class TrialView(BaseModel):
 
     id: int
     study_id: StudyId
-    number: int | None = Field(ge=0, description="order in which the search asked for it; null: the baseline")
+    number: int | None = Field(ge=0, description="order in which the search asked for it; null: it did not")
     is_baseline: bool
     candidate: Candidate
     candidate_key: str
     words: str
-    origin: Origin | None = Field(description="why it is tried; null: the baseline")
+    origin: Origin | None = Field(description="why it is tried; null: the baseline; ablation: on its way to the winner")
     params: dict[str, str | int] = Field(description="value of each tunable that applies, for charts")
     state: TrialState
-    metrics: BlockMetrics | None = Field(description="median over the blocks of the search; null until one is finished")
+    metrics: BlockMetrics | None = Field(
+        description="median over the blocks of the search (ablation: of its path); null until one is finished"
+    )
     gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")
     blocks: int = Field(description="finished blocks, of every phase")
     points: list[BlockPoint] = Field(description="every measured block, in order")
@@ -222,6 +234,13 @@ class GainView(BaseModel):
     metrics: list[MetricComparison]
 
 
+class Explanation(BaseModel):
+    """Why the winner wins."""
+
+    importance: Importance = Field(description="of each tunable, from the trials of the search")
+    ablation: Ablation | None = Field(description="from baseline to winner, step by step; null before the verdict")
+
+
 class StudyResult(BaseModel):
     """Everything a study found: the content of result.json."""
 
@@ -236,6 +255,7 @@ class StudyResult(BaseModel):
     spec: StudyCreate
     verdict: Verdict | None = Field(description="null until the verdict rounds are over")
     gain: GainView | None = Field(description="of the best over the baseline in what decides, with its 95% interval")
+    explanation: Explanation | None = Field(description="why the winner wins; null before the baseline is measured")
     baseline: TrialDetail | None
     best: TrialDetail | None = Field(description="the confirmed winner, with every block and sample of it")
     trials: list[TrialDetail]

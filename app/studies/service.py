@@ -14,8 +14,9 @@ from app.errors import ConflictError, InvalidError, NotFoundError
 from app.events import service as events
 from app.jobs import Jobs
 from app.pagination import Page
+from app.studies.explanation import explanation_of
 from app.studies.models import Block, Study, Trial
-from app.studies.schemas import BundleView, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.schemas import BundleView, Explanation, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
 from app.studies.space import search_space
 from app.studies.states import CANCELLABLE, FINISHED, RESUMABLE, StudyState, allowed
 from app.studies.views import baseline_score, study_result, study_view, trial_detail, trial_view
@@ -141,12 +142,24 @@ class StudyService:
 
     def result(self, study_id: str) -> StudyResult:
         """Everything a study found. Raises NotFoundError."""
+        return study_result(self._with_samples(study_id))
+
+    def explanation(self, study_id: str) -> Explanation:
+        """Why its winner wins, as far as it is known. Raises NotFoundError for no study, and before its baseline."""
+        found = explanation_of(self._with_samples(study_id))
+        if found is None:
+            raise NotFoundError(
+                f"Study {study_id} has no baseline yet.", hint="Ask again when it has begun to measure."
+            )
+        return found
+
+    def _with_samples(self, study_id: str) -> Study:
         samples = selectinload(Study.trials).selectinload(Trial.measured).selectinload(Block.samples)
         with self._database.reading() as session:
             study = session.get(Study, study_id, options=[samples])
             if study is None:
                 raise _no_study(study_id)
-        return study_result(study)
+        return study
 
     def bundle(self, study_id: str) -> BundleView:
         """The bundle's description. Raises NotFoundError while there is none."""

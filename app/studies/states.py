@@ -13,6 +13,7 @@ class StudyState(StrEnum):
     BASELINE = "baseline"
     SEARCHING = "searching"
     CONFIRMING = "confirming"
+    EXPLAINING = "explaining"
     BUNDLING = "bundling"
     CANCELLING = "cancelling"
     COMPLETED = "completed"
@@ -22,7 +23,7 @@ class StudyState(StrEnum):
 
 S = StudyState
 
-RUNNING = frozenset({S.PROVISIONING, S.BASELINE, S.SEARCHING, S.CONFIRMING, S.BUNDLING})
+RUNNING = frozenset({S.PROVISIONING, S.BASELINE, S.SEARCHING, S.CONFIRMING, S.EXPLAINING, S.BUNDLING})
 FINISHED = frozenset({S.COMPLETED, S.CANCELLED, S.FAILED})
 RESUMABLE = frozenset({S.CANCELLED, S.FAILED})
 CANCELLABLE = RUNNING | {S.QUEUED}
@@ -31,10 +32,11 @@ _ABORTS = {S.CANCELLING, S.FAILED}
 
 TRANSITIONS: dict[StudyState, frozenset[StudyState]] = {
     S.QUEUED: frozenset({S.PROVISIONING, S.CANCELLED, S.FAILED}),
-    S.PROVISIONING: frozenset({S.BASELINE, S.SEARCHING, S.CONFIRMING, S.BUNDLING, *_ABORTS}),
+    S.PROVISIONING: frozenset({S.BASELINE, S.SEARCHING, S.CONFIRMING, S.EXPLAINING, S.BUNDLING, *_ABORTS}),
     S.BASELINE: frozenset({S.SEARCHING, S.CONFIRMING, *_ABORTS}),
     S.SEARCHING: frozenset({S.CONFIRMING, *_ABORTS}),
-    S.CONFIRMING: frozenset({S.BUNDLING, *_ABORTS}),
+    S.CONFIRMING: frozenset({S.EXPLAINING, S.BUNDLING, *_ABORTS}),
+    S.EXPLAINING: frozenset({S.BUNDLING, *_ABORTS}),
     S.BUNDLING: frozenset({S.COMPLETED, *_ABORTS}),
     S.CANCELLING: frozenset({S.CANCELLED, S.FAILED}),
     S.COMPLETED: frozenset(),

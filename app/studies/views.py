@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from app import __version__
 from app.database import now
 from app.lab.driver import PhaseTimings, ProvisionedTestbed
-from app.studies.models import Block, Study, Trial
+from app.studies.explanation import explanation_of
+from app.studies.models import ABLATION, Block, Study, Trial
 from app.studies.schemas import (
     BlockPoint,
     GainView,
@@ -80,7 +81,7 @@ def baseline_score(trials: Iterable[Trial], objective: Objective) -> float | Non
     scores = [
         objective.score(metrics)
         for trial in trials
-        if trial.number is None
+        if trial.is_baseline
         for metrics in _measured(trial, "baseline", "search")
     ]
     return median(scores) if scores else None
@@ -88,7 +89,8 @@ def baseline_score(trials: Iterable[Trial], objective: Objective) -> float | Non
 
 def trial_view(trial: Trial, objective: Objective, baseline: float | None) -> TrialView:
     """One trial; `baseline` is the score that its gain refers to."""
-    metrics = _median_metrics(_measured(trial, "baseline" if trial.number is None else "search", "search"))
+    phases = ("baseline", "search") if trial.is_baseline else ("search",)
+    metrics = _median_metrics(_measured(trial, *(phases if trial.origin != ABLATION else ("explain",))))
     gain = objective.score(metrics) / baseline if metrics and baseline else None
     return TrialView.model_validate({**_trial_fields(trial), "metrics": metrics, "gain": gain})
 
@@ -110,7 +112,7 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         "id": trial.id,
         "study_id": trial.study_id,
         "number": trial.number,
-        "is_baseline": trial.number is None,
+        "is_baseline": trial.is_baseline,
         "candidate": candidate,
         "candidate_key": trial.candidate_key,
         "words": candidate.in_words(),
@@ -198,6 +200,7 @@ def study_result(study: Study) -> StudyResult:
             "spec": spec,
             "verdict": verdict,
             "gain": _gain(verdict) if verdict else None,
+            "explanation": explanation_of(study),
             "baseline": next((trial for trial in trials if trial.is_baseline), None),
             "best": next((trial for trial in trials if trial.number == best_number), None),
             "trials": trials,

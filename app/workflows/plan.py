@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from app.studies.procedure import procedure_settings
 from app.studies.recording import StudySnapshot
-from app.studies.schemas import StudyCreate
 from app.studies.space import search_space
 from tuner.candidate import Candidate
-from tuner.history import ProcedureSettings
 from tuner.procedure import Procedure
 from tuner.space import SearchSpace
 from tuner.tunables import Params
 
 if TYPE_CHECKING:
     from tuner.search import StudySearch
-
-LAB_ATTEMPTS = 2
-"""A block that the lab failed is tried once more on the healed testbed, then recorded as failed and never scored."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +37,6 @@ class Plan:
 def params_in(space: SearchSpace, candidate: Candidate) -> Params:
     """The candidate's value of each tunable; empty for a baseline of the user's own that the space does not hold."""
     return space.params_of(candidate) if candidate in space else {}
-
-
-def procedure_settings(spec: StudyCreate) -> ProcedureSettings:
-    """How the study spends its budget."""
-    return ProcedureSettings(
-        objective=spec.objective,
-        trials=spec.trials,
-        repeats=spec.repeats,
-        finalists=spec.finalists,
-        playoff_rounds=spec.playoff_rounds,
-        verdict_rounds=spec.verdict_rounds,
-        time_budget_s=spec.time_budget_s,
-        attempts=LAB_ATTEMPTS,
-        seed=spec.seed or 0,
-    )
 
 
 class Searches:

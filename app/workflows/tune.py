@@ -30,6 +30,7 @@ _STATE_OF_PHASE = {
     "search": StudyState.SEARCHING,
     "playoff": StudyState.CONFIRMING,
     "verdict": StudyState.CONFIRMING,
+    "explain": StudyState.EXPLAINING,
 }
 
 
@@ -112,6 +113,8 @@ class StudyRunner:
             self._recorder.record_asked(study.id, asked.number, asked.candidate, asked.origin, asked.params)
 
     def _measure(self, study: StudySnapshot, plan: Plan, step: MeasureBlock) -> Turn:
+        if step.phase == "explain":
+            self._record_verdict(study, plan)
         self._recorder.enter(study.id, _STATE_OF_PHASE[step.phase])
         self._recorder.record_block_started(study.id, step)
         started_at, started_s = now(), time.monotonic()
@@ -141,14 +144,12 @@ class StudyRunner:
 
     def _finish(self, study: StudySnapshot, plan: Plan, finish: Finish) -> Turn:
         self._lab.rollback(study.testbed)
-        verdict = plan.procedure.verdict(study.history) if finish.reason == "complete" else None
-        if verdict is None:
+        if finish.reason != "complete" or not self._record_verdict(study, plan):
             message = finish.message if finish.reason != "complete" else "too few verdict rounds could be measured"
             reason = study.history.last_reason()
             if reason and reason not in message:
                 message += f"; the last reason: {reason}"
             return self._fail(study.id, message[:1].upper() + message[1:], "Resuming the study tries again.")
-        self._recorder.record_verdict(study.id, verdict)
         if study.state is StudyState.SEARCHING:  # every finalist broke but one: nothing was left to play off
             self._recorder.enter(study.id, StudyState.CONFIRMING)
         self._recorder.enter(study.id, StudyState.BUNDLING)
@@ -163,6 +164,13 @@ class StudyRunner:
             self._recorder.end(study.id, StudyState.COMPLETED)
         self._searches.close(study.id)
         return "over"
+
+    def _record_verdict(self, study: StudySnapshot, plan: Plan) -> bool:
+        """Whether there is one."""
+        verdict = plan.procedure.verdict(study.history)
+        if verdict is not None:
+            self._recorder.record_verdict(study.id, verdict)
+        return verdict is not None
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

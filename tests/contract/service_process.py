@@ -91,7 +91,7 @@ def make_testbed(client: httpx.Client, name: str, **simulation: Any) -> None:
     wait_for(client, f"/testbeds/{name}", lambda testbed: testbed["state"] == "ready")
 
 
-SMALL = {"trials": 2, "repeats": 1, "playoff_rounds": 1, "verdict_rounds": 3, "seed": 7}
+SMALL = {"trials": 2, "repeats": 1, "playoff_rounds": 1, "verdict_rounds": 3, "explain_rounds": 0, "seed": 7}
 
 
 def make_study(client: httpx.Client, testbed: str, **changes: Any) -> str:

@@ -26,7 +26,9 @@ def blocks_of(result: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, An
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for trial in result["trials"]:
         for block in trial["measured"]:
-            found.setdefault((trial["number"], block["phase"], block["index"]), []).append(block)
+            found.setdefault((trial["number"], trial["candidate_key"], block["phase"], block["index"]), []).append(
+                block
+            )
     return found
 
 
@@ -74,6 +76,34 @@ def _read_result(service: ServiceProcess, path: str, *, start: bool) -> dict[str
         service.start()
     with service.client() as client:
         return dict(client.get(f"{path}/result").json())
+
+
+def test_explaining_survives_kill(service: ServiceProcess) -> None:
+    """The verdict is in by then, and stays as it is; the ablation path goes on where it was."""
+    with service.client() as client:
+        make_testbed(client, "path", sample_time_ratio=0.03, noise_ratio=0.005)
+        study_id = make_study(client, "path", trials=4, explain_rounds=3, sample_seconds=3, seed=11)
+        path = f"/studies/{study_id}"
+        wait_for(client, path, lambda study: study["state"] == "explaining" and study["progress"]["running"])
+        wait_for(client, f"{path}/result", lambda result: len(explain_blocks(result)) >= 2)
+        service.kill()
+    before = _read_result(service, path, start=True)
+    with service.client() as client:
+        study = wait_for(client, path, finished)
+        assert study["state"] == "completed", study["failure"]
+        after = client.get(f"{path}/result").json()
+    assert before["verdict"] == after["verdict"] == study["verdict"]
+    assert blocks_of(before).items() <= blocks_of(after).items(), "a finished block was lost or measured again"
+    assert all(len(blocks) == 1 for blocks in blocks_of(after).values())
+    steps = after["explanation"]["ablation"]["steps"]
+    assert len(steps) > 1
+    assert len(explain_blocks(after)) == 3 * (len(steps) + 1)
+    assert all(step["gain"]["pairs"] == 3 for step in steps)
+
+
+def explain_blocks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Blocks of the ablation path, in whatever trial they are."""
+    return [block for trial in result["trials"] for block in trial["measured"] if block["phase"] == "explain"]
 
 
 def test_cancelling_survives_kill(service: ServiceProcess) -> None:

@@ -15,7 +15,7 @@ from tuner.candidate import Candidate
 
 
 def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
-    study_id = make_study(client, "sim", label="whole")
+    study_id = make_study(client, "sim", label="whole", explain_rounds=3)
     study = wait_for(client, f"/studies/{study_id}", finished)
     assert study["state"] == "completed", study["failure"]
     assert study["simulated"] is True
@@ -28,7 +28,8 @@ def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
     assert result["baseline"]["is_baseline"] is True
     assert result["baseline"]["candidate"] == study["verdict"]["baseline"]
     assert result["best"]["candidate"] == study["verdict"]["best"]
-    assert [trial["number"] for trial in result["trials"]] == [None, 0, 1]
+    assert [trial["number"] for trial in result["trials"] if trial["origin"] != "ablation"] == [None, 0, 1]
+    assert sum(trial["is_baseline"] for trial in result["trials"]) == 1
     for trial in result["trials"]:
         assert trial["measured"]
         for block in trial["measured"]:
@@ -37,7 +38,7 @@ def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
     assert set(result["gateways"]) == {"a", "b"}
 
     listed = client.get(f"/studies/{study_id}/trials").json()
-    assert listed["total"] == 3
+    assert listed["total"] == len(result["trials"])
     detail = client.get(f"/trials/{listed['items'][1]['id']}").json()
     assert detail["number"] == 0
     assert detail["measured"][0]["samples"]

@@ -150,6 +150,7 @@ def result(winner: Candidate = INLINE, **changes: Any) -> StudyResult:
         "spec": StudyCreate(testbed="demo", label="Main link"),
         "verdict": verdict,
         "gain": None,
+        "explanation": None,
         "baseline": trials[0],
         "best": trials[1],
         "trials": trials,

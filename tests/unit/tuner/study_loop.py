@@ -87,7 +87,7 @@ class Study:
                 if asked is None:
                     self._extend(space_exhausted=True)
                 else:
-                    trial = TrialRecord(number=asked.number, candidate=asked.candidate)
+                    trial = TrialRecord(number=asked.number, candidate=asked.candidate, params=asked.params)
                     self._extend(trials=(*self.history.trials, trial))
             case MeasureBlock():
                 outcome = self.measure(step.candidate, step)

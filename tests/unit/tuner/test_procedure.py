@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from pathlib import Path
@@ -49,12 +50,14 @@ def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> N
     finish = one.run()
     assert finish.reason == "complete"
     phases = [block.phase for block in one.history.blocks]
-    assert phases == sorted(phases, key=("baseline", "search", "playoff", "verdict").index)
+    assert phases == sorted(phases, key=("baseline", "search", "playoff", "verdict", "explain").index)
     counts = Counter(phases)
     assert counts["baseline"] == 2
     assert counts["search"] == 8 * 2 + 1, "two blocks a trial, the baseline once after five trials"
     assert counts["playoff"] == 2 * 4
     assert counts["verdict"] == 2 * 4
+    path = one.procedure.path(one.history)
+    assert counts["explain"] == (4 * (len(path) + 1) if len(path) > 1 else 0), "four rounds of the path"
     assert all(trial.told for trial in one.history.trials)
     verdict = one.procedure.verdict(one.history)
     assert verdict is not None
@@ -250,7 +253,7 @@ def test_the_time_budget_leaves_room_for_confirming(tmp_path: Path) -> None:
 
 
 def test_progress_counts_down_to_nothing(tmp_path: Path) -> None:
-    one = study(tmp_path)
+    one = study(tmp_path, explain_rounds=0)
     assert one.procedure.progress(one.history, 0).remaining_s is None
     remaining = []
     for _ in one:
@@ -304,3 +307,66 @@ def test_every_study_ends(
     assert isinstance(one.procedure.next_step(one.history, one.elapsed_s), Finish)
     assert finish.reason in ("complete", "baseline_unusable", "lab_failing", "nothing_feasible")
     assert one.procedure.progress(one.history, one.elapsed_s).phase == "done"
+
+
+def test_the_ablation_path_is_measured_in_rounds_and_adds_up(tmp_path: Path) -> None:
+    one = study(tmp_path, explain_rounds=5, verdict_rounds=5)
+    assert one.run().reason == "complete"
+    verdict = one.procedure.verdict(one.history)
+    found = one.procedure.ablation(one.history, finished=True)
+    assert verdict is not None
+    assert found is not None
+    assert found.state == "complete"
+    assert found.rounds == 5
+    assert found.steps[-1].candidate == verdict.best
+    assert len(found.steps) > 1
+    for before, step in zip([verdict.baseline, *(step.candidate for step in found.steps)], found.steps, strict=False):
+        truth = [MODEL.predict(candidate, WORKLOADS[0]).throughput_gbps for candidate in (before, step.candidate)]
+        assert step.gain is not None
+        assert step.gain.gain_low * 0.95 < truth[1] / truth[0] < step.gain.gain_high * 1.05
+    product = math.prod(step.gain.gain for step in found.steps if step.gain)
+    assert found.steps[-1].total is not None
+    assert product == pytest.approx(found.steps[-1].total.gain)
+    rounds = Counter(block.index for block in one.history.blocks if block.phase == "explain")
+    assert set(rounds.values()) == {len(found.steps) + 1}
+
+
+def test_a_candidate_of_the_path_that_breaks_is_left_out_of_it(tmp_path: Path) -> None:
+    def breaks_between(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        if step.ablation_key is not None and step.ablation_key == broken.get("key", step.ablation_key):
+            broken["key"] = step.ablation_key
+            return Infeasible(reason="the middle of the path does not run")
+        return measured(5.0 * candidate.lanes + (1 if candidate.mode == "inline" else 0))
+
+    broken: dict[str, str] = {}
+    one = study(tmp_path, breaks_between, explain_rounds=3)
+    assert one.run().reason == "complete"
+    found = one.procedure.ablation(one.history, finished=True)
+    assert found is not None
+    assert [step.detail for step in found.steps if step.candidate.key == broken["key"]] == [
+        "the middle of the path does not run"
+    ]
+    assert sum(block.ablation_key == broken["key"] for block in one.history.blocks) == 1, "not measured again"
+    worked = [step.gain.gain for step in found.steps if step.gain]
+    assert found.steps[-1].total is not None
+    assert math.prod(worked) == pytest.approx(found.steps[-1].total.gain)
+
+
+def test_nothing_is_explained_where_nothing_was_gained(tmp_path: Path) -> None:
+    one = study(tmp_path, lambda *_: measured(5.0))
+    one.run()
+    assert not any(block.phase == "explain" for block in one.history.blocks)
+    found = one.procedure.ablation(one.history, finished=True)
+    assert found is not None
+    assert found.state == "skipped"
+
+
+def test_a_lab_that_fails_while_explaining_does_not_take_the_verdict_away(tmp_path: Path) -> None:
+    def fails_late(candidate: Candidate, step: MeasureBlock) -> Outcome:
+        return Failed(reason="unplugged") if step.phase == "explain" else by_lanes(candidate, step)
+
+    one = study(tmp_path, fails_late)
+    finish = one.run()
+    assert finish.reason == "complete"
+    assert "unplugged" in finish.message
+    assert one.procedure.verdict(one.history) is not None

@@ -150,6 +150,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/studies/{study_id}/explanation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Explanation
+         * @description Why the winner wins: importance of each tunable, and the ablation path from the baseline to the winner.
+         */
+        get: operations["getExplanation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies/{study_id}/events": {
         parameters: {
             query?: never;
@@ -443,6 +463,51 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Ablation
+         * @description The measured path.
+         */
+        Ablation: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "measuring" | "complete" | "skipped";
+            /** Steps */
+            steps: components["schemas"]["AblationStep"][];
+            /**
+             * Rounds
+             * @description rounds in which every candidate of the path was measured once
+             */
+            rounds: number;
+            /** Words */
+            words: string;
+        };
+        /**
+         * AblationStep
+         * @description From one candidate of the path to the next.
+         */
+        AblationStep: {
+            /** Changes */
+            changes: components["schemas"]["Change"][];
+            /** @description what is measured after the step; the last one is the winner */
+            candidate: components["schemas"]["Candidate"];
+            /**
+             * Words
+             * @description the changes in words
+             * @example mode inline instead of pipelined
+             */
+            words: string;
+            /** @description over the step before, paired by round; null: not measured (yet) */
+            gain: components["schemas"]["Gain"] | null;
+            /** @description over the baseline, paired by round */
+            total: components["schemas"]["Gain"] | null;
+            /**
+             * Detail
+             * @description why it was not measured
+             */
+            detail?: string | null;
+        };
+        /**
          * BestSoFar
          * @description The best trial of the search until now; only the verdict rounds decide.
          */
@@ -501,10 +566,10 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "baseline" | "search" | "playoff" | "verdict";
+            phase: "baseline" | "search" | "playoff" | "verdict" | "explain";
             /**
              * Index
-             * @description repeat within the trial, or round of playoff or verdict
+             * @description repeat within the trial, or round of playoff, verdict or explain
              */
             index: number;
             metrics: components["schemas"]["BlockMetrics"];
@@ -518,10 +583,10 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "baseline" | "search" | "playoff" | "verdict";
+            phase: "baseline" | "search" | "playoff" | "verdict" | "explain";
             /**
              * Index
-             * @description repeat within the trial, or round of playoff or verdict
+             * @description repeat within the trial, or round of playoff, verdict or explain
              */
             index: number;
             /** Attempt */
@@ -728,6 +793,70 @@ export interface components {
             hint: string;
         };
         /**
+         * Change
+         * @description One tunable that a step changes.
+         */
+        Change: {
+            /**
+             * Name
+             * @example mode
+             */
+            name: string;
+            /**
+             * Label
+             * @example mode
+             */
+            label: string;
+            /**
+             * Before
+             * @example pipelined
+             */
+            before: string;
+            /**
+             * After
+             * @example inline
+             */
+            after: string;
+        };
+        /**
+         * Explanation
+         * @description Why the winner wins.
+         */
+        Explanation: {
+            /** @description of each tunable, from the trials of the search */
+            importance: components["schemas"]["Importance"];
+            /** @description from baseline to winner, step by step; null before the verdict */
+            ablation: components["schemas"]["Ablation"] | null;
+        };
+        /**
+         * Gain
+         * @description Ratio of B to A from paired blocks: 1.10 is 10% more. The interval holds the true ratio in 95% of studies.
+         */
+        Gain: {
+            /**
+             * Gain
+             * @description geometric mean of the paired ratios
+             */
+            gain: number;
+            /**
+             * Gain Low
+             * @description lower end of the 95% interval
+             */
+            gain_low: number;
+            /**
+             * Gain High
+             * @description upper end of the 95% interval
+             */
+            gain_high: number;
+            /**
+             * P Value
+             * @description two-sided, of the paired t-test on logarithms
+             */
+            p_value: number;
+            /** Pairs */
+            pairs: number;
+        };
+        /**
          * GainView
          * @description Paired gain of the confirmed best over the baseline: 1.10 is 10% more.
          */
@@ -843,6 +972,24 @@ export interface components {
              * @example 0.1.0
              */
             version: string;
+        };
+        /**
+         * Importance
+         * @description Every tunable of a search space, the most important first.
+         */
+        Importance: {
+            /** Tunables */
+            tunables: components["schemas"]["TunableImportance"][];
+            /**
+             * Trials
+             * @description measured trials that it rests on
+             */
+            trials: number;
+            /**
+             * Words
+             * @description what may and may not be concluded, in one or two sentences
+             */
+            words: string;
         };
         /**
          * MeasurementCreate
@@ -1211,17 +1358,19 @@ export interface components {
             trial_id: number;
             /**
              * Number
-             * @description null: the baseline
+             * @description null: the baseline, or a candidate of the ablation path
              */
             number: number | null;
+            /** Is Baseline */
+            is_baseline: boolean;
             /**
              * Phase
              * @enum {string}
              */
-            phase: "baseline" | "search" | "playoff" | "verdict";
+            phase: "baseline" | "search" | "playoff" | "verdict" | "explain";
             /**
              * Block
-             * @description repeat within the trial, or round of playoff or verdict
+             * @description repeat within the trial, or round of playoff, verdict or explain
              */
             block: number;
             /**
@@ -1547,6 +1696,12 @@ export interface components {
              */
             verdict_rounds: number;
             /**
+             * Explain Rounds
+             * @description rounds of the path from baseline to winner after the verdict, one changed tunable at a time; 3 are the least for an interval; 0: the path is not measured
+             * @default 4
+             */
+            explain_rounds: number;
+            /**
              * Time Budget S
              * @description wall time for everything; null: no limit
              */
@@ -1637,6 +1792,8 @@ export interface components {
             verdict: components["schemas"]["Verdict"] | null;
             /** @description of the best over the baseline in what decides, with its 95% interval */
             gain: components["schemas"]["GainView"] | null;
+            /** @description why the winner wins; null before the baseline is measured */
+            explanation: components["schemas"]["Explanation"] | null;
             baseline: components["schemas"]["TrialDetail"] | null;
             /** @description the confirmed winner, with every block and sample of it */
             best: components["schemas"]["TrialDetail"] | null;
@@ -1667,7 +1824,7 @@ export interface components {
          * @description Where a study is in its life.
          * @enum {string}
          */
-        StudyState: "queued" | "provisioning" | "baseline" | "searching" | "confirming" | "bundling" | "cancelling" | "completed" | "cancelled" | "failed";
+        StudyState: "queued" | "provisioning" | "baseline" | "searching" | "confirming" | "explaining" | "bundling" | "cancelling" | "completed" | "cancelled" | "failed";
         /**
          * StudyView
          * @description A study, with its progress.
@@ -1873,7 +2030,7 @@ export interface components {
             study_id: string;
             /**
              * Number
-             * @description order in which the search asked for it; null: the baseline
+             * @description order in which the search asked for it; null: it did not
              */
             number: number | null;
             /** Is Baseline */
@@ -1885,9 +2042,9 @@ export interface components {
             words: string;
             /**
              * Origin
-             * @description why it is tried; null: the baseline
+             * @description why it is tried; null: the baseline; ablation: on its way to the winner
              */
-            origin: ("warm_start" | "sampler" | "neighbour" | "grid") | null;
+            origin: ("warm_start" | "sampler" | "neighbour" | "grid" | "ablation") | null;
             /**
              * Params
              * @description value of each tunable that applies, for charts
@@ -1900,7 +2057,7 @@ export interface components {
              * @enum {string}
              */
             state: "running" | "completed" | "infeasible" | "failed";
-            /** @description median over the blocks of the search; null until one is finished */
+            /** @description median over the blocks of the search (ablation: of its path); null until one is finished */
             metrics: components["schemas"]["BlockMetrics"] | null;
             /**
              * Gain
@@ -1948,7 +2105,7 @@ export interface components {
             study_id: string;
             /**
              * Number
-             * @description order in which the search asked for it; null: the baseline
+             * @description order in which the search asked for it; null: it did not
              */
             number: number | null;
             /** Is Baseline */
@@ -1960,9 +2117,9 @@ export interface components {
             words: string;
             /**
              * Origin
-             * @description why it is tried; null: the baseline
+             * @description why it is tried; null: the baseline; ablation: on its way to the winner
              */
-            origin: ("warm_start" | "sampler" | "neighbour" | "grid") | null;
+            origin: ("warm_start" | "sampler" | "neighbour" | "grid" | "ablation") | null;
             /**
              * Params
              * @description value of each tunable that applies, for charts
@@ -1975,7 +2132,7 @@ export interface components {
              * @enum {string}
              */
             state: "running" | "completed" | "infeasible" | "failed";
-            /** @description median over the blocks of the search; null until one is finished */
+            /** @description median over the blocks of the search (ablation: of its path); null until one is finished */
             metrics: components["schemas"]["BlockMetrics"] | null;
             /**
              * Gain
@@ -2009,6 +2166,58 @@ export interface components {
             started_at: string;
             /** Finished At */
             finished_at: string | null;
+        };
+        /**
+         * TunableImportance
+         * @description What the trials say of one tunable.
+         */
+        TunableImportance: {
+            /**
+             * Name
+             * @example lanes
+             */
+            name: string;
+            /**
+             * Label
+             * @example Lanes
+             */
+            label: string;
+            /**
+             * Share
+             * @description share of the variation between trials that goes with it, chance taken off; null: unknown
+             */
+            share: number | null;
+            /**
+             * Share Low
+             * @description lower end of the 95% interval
+             */
+            share_low: number | null;
+            /**
+             * Share High
+             * @description upper end of the 95% interval
+             */
+            share_high: number | null;
+            /**
+             * P Value
+             * @description of its having no effect, corrected for the number of tunables
+             */
+            p_value: number | null;
+            /**
+             * Certainty
+             * @description clear: p below 0.05; unknown: too few trials, or only one value was tried
+             * @enum {string}
+             */
+            certainty: "clear" | "unclear" | "unknown";
+            /**
+             * Trials
+             * @description measured trials to which it applies
+             */
+            trials: number;
+            /**
+             * Best Value
+             * @description the value with the highest mean; null where the effect is not clear
+             */
+            best_value: string | number | null;
         };
         /**
          * Verdict
@@ -2592,6 +2801,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyResult"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getExplanation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
                 };
             };
             /** @description Unauthorized */

@@ -25,8 +25,8 @@ describe("the study form", () => {
 
   it("estimates the time as the procedure spends it", () => {
     const text = studyDefaults("demo");
-    // 2 + ⌊12/5⌋ baseline blocks, 24 of the search, 8 of the playoff, 16 of the verdict; 3 s and overhead each.
-    expect(estimatedDuration_s(text)).toBe((4 + 24 + 8 + 16) * 5);
+    // 2 + ⌊12/5⌋ baseline blocks, 24 of the search, 8 of the playoff, 16 of the verdict, 20 of the path; 3 s and overhead each.
+    expect(estimatedDuration_s(text)).toBe((4 + 24 + 8 + 16 + 20) * 5);
     expect(estimatedDuration_s({ ...text, trials: "many" })).toBeNull();
   });
 });

@@ -21,6 +21,7 @@ export interface StudyText {
   finalists: string;
   playoff_rounds: string;
   verdict_rounds: string;
+  explain_rounds: string;
   time_budget_min: string;
   sampler: "tpe" | "random";
   seed: string;
@@ -48,6 +49,7 @@ export function studyDefaults(testbed: string): StudyText {
     finalists: "3",
     playoff_rounds: "2",
     verdict_rounds: "8",
+    explain_rounds: "4",
     time_budget_min: "",
     sampler: "tpe",
     seed: "",
@@ -97,6 +99,7 @@ export function studyOf(text: StudyText): StudyCreate {
     finalists: numberOf(text.finalists),
     playoff_rounds: numberOf(text.playoff_rounds),
     verdict_rounds: numberOf(text.verdict_rounds),
+    explain_rounds: numberOf(text.explain_rounds),
     time_budget_s: budget_min === null ? null : budget_min * 60,
     sampler: text.sampler,
     seed: optionalNumberOf(text.seed),
@@ -105,6 +108,8 @@ export function studyOf(text: StudyText): StudyCreate {
 
 const BASELINE_BLOCKS = 2;
 const BASELINE_EVERY_TRIALS = 5;
+/** Of the ablation path at most, baseline and winner counted. */
+const PATH_CANDIDATES = 5;
 /** Applying, reading back and collecting, a block; measured on the netns testbed. */
 const OVERHEAD_S = 2;
 
@@ -113,7 +118,8 @@ export function estimatedDuration_s(text: StudyText): number | null {
   const trials = numberOf(text.trials);
   const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats);
   const confirm = numberOf(text.playoff_rounds) * (numberOf(text.finalists) + 1) + numberOf(text.verdict_rounds) * 2;
+  const explain = numberOf(text.explain_rounds) * PATH_CANDIDATES;
   const block_s = text.workloads.length * numberOf(text.sample_seconds) + OVERHEAD_S;
-  const total_s = (search + confirm) * block_s;
+  const total_s = (search + confirm + explain) * block_s;
   return Number.isFinite(total_s) && total_s > 0 ? total_s : null;
 }

@@ -12,6 +12,7 @@ const STEPS: readonly { state: StudyState; label: string }[] = [
   { state: "baseline", label: "baseline" },
   { state: "searching", label: "search" },
   { state: "confirming", label: "confirm" },
+  { state: "explaining", label: "explain" },
   { state: "bundling", label: "bundle" },
 ];
 

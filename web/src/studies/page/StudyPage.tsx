@@ -1,3 +1,4 @@
+import { useMemo } from "react";
 import { useParams, useSearchParams } from "react-router";
 import type { StudyView, TrialView } from "../../api/types";
 import { PageHeader } from "../../layout/PageHeader";
@@ -7,6 +8,7 @@ import { ParallelPanel } from "../charts/ParallelPanel";
 import { ParetoPanel } from "../charts/ParetoPanel";
 import { useStudy, useTrials } from "../queries";
 import { isFinished } from "../states";
+import { isOfSearch } from "../trials/trial";
 import { TrialDrawer } from "../trials/TrialDrawer";
 import { TrialsPanel } from "../trials/TrialsPanel";
 import { VerdictPanel } from "../verdict/VerdictPanel";
@@ -55,6 +57,7 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
   const running = !isFinished(study.state);
   const stream = useStudyStream(study.id, running);
   const [search, setSearch] = useSearchParams();
+  const searched = useMemo(() => trials.filter(isOfSearch), [trials]);
   const selected = trials.find((trial) => String(trial.id) === search.get("trial"));
   const select = (trialId: number) => setSearch({ trial: String(trialId) }, { preventScrollReset: true });
 
@@ -66,16 +69,16 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
           {study.failure.hint && <p>{study.failure.hint}</p>}
         </Notice>
       )}
-      <StudySummary study={study} trials={trials} fetchedAt_ms={fetchedAt_ms} />
+      <StudySummary study={study} trials={searched} fetchedAt_ms={fetchedAt_ms} />
       {running && <NowPanel study={study} />}
       {study.verdict && <VerdictPanel study={study} verdict={study.verdict} />}
       {trialsError !== null && <ErrorNotice error={trialsError} />}
       <div className={study.spec.objective === "pareto" ? styles.charts : styles.chart}>
-        <ObjectivePanel study={study} trials={trials} onSelect={select} />
-        {study.spec.objective === "pareto" && <ParetoPanel study={study} trials={trials} onSelect={select} />}
+        <ObjectivePanel study={study} trials={searched} onSelect={select} />
+        {study.spec.objective === "pareto" && <ParetoPanel study={study} trials={searched} onSelect={select} />}
       </div>
-      {trials.some((trial) => trial.metrics) && <ParallelPanel study={study} trials={trials} onSelect={select} />}
-      <TrialsPanel study={study} trials={trials} onSelect={select} />
+      {trials.some((trial) => trial.metrics) && <ParallelPanel study={study} trials={searched} onSelect={select} />}
+      <TrialsPanel study={study} trials={searched} onSelect={select} />
       {selected && <TrialDrawer trial={selected} onClose={() => setSearch({}, { preventScrollReset: true })} />}
     </>
   );

@@ -16,6 +16,7 @@ const ORIGINS = {
   sampler: "the sampler's choice",
   neighbour: "a neighbour of a leader",
   grid: "a point of the grid",
+  ablation: "a step on the way from the baseline to the winner",
 };
 
 export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () => void }) {

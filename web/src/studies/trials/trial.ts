@@ -2,9 +2,13 @@ import type { BlockMetrics, TrialView } from "../../api/types";
 import type { MetricName } from "../objectives";
 
 /** "Baseline", or the trial's number as people count: from 1. */
-export function trialName(trial: Pick<TrialView, "number">): string {
-  return trial.number === null ? "Baseline" : `Trial ${trial.number + 1}`;
+export function trialName({ number, is_baseline = number === null }: { number: number | null; is_baseline?: boolean }): string {
+  if (is_baseline) return "Baseline";
+  return number === null ? "On the path" : `Trial ${number + 1}`;
 }
+
+/** Baseline and trials of the search; what only the ablation path measures is shown there. */
+export const isOfSearch = (trial: TrialView): boolean => trial.origin !== "ablation";
 
 const SEARCH_PHASES: readonly string[] = ["baseline", "search"];
 
