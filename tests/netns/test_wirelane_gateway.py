@@ -2,78 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import select
+import signal
 import socket
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from wirelane_lab import UNDERLAY, Lab, hold_udp_port, lab, require_root, sh, wait_until, wirelane_program
+from wirelane_gateways import INSIDE, LANES, Gateways, gateway_lab
+from wirelane_lab import UNDERLAY, Lab, hold_udp_port, sh, wait_until, wirelane_program
 
 pytestmark = pytest.mark.root
 
-LANES = 2
-INSIDE = {"a": "198.19.1", "b": "198.19.2"}
+PIPELINE_QUEUES = ("tx_crypto", "tx_write", "rx_crypto", "rx_write")
 
 
 @pytest.fixture
 def two(tmp_path: pathlib.Path) -> Iterator[Lab]:
-    require_root()
-    with lab(tmp_path) as made:
-        for side in "ab":
-            namespace = made.namespace(side)
-            made.run(side, "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
-            sh("ip", "-n", namespace, "addr", "add", f"{INSIDE[side]}.1/32", "dev", "lo")
+    with gateway_lab(tmp_path) as made:
         yield made
-
-
-class Gateways:
-    """Configuration of both gateways, with a key a lane; `start` runs one."""
-
-    def __init__(self, two: Lab, head: str = "") -> None:
-        self.two, self.head = two, head
-        self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
-
-    def config(self, side: str, head: str = "") -> pathlib.Path:
-        other = "b" if side == "a" else "a"
-        text = f'{head or self.head}\ncontrol_socket = "{self.control(side)}"\n'
-        text += f'ecmp_routes = ["{INSIDE[other]}.0/24"]\nroute_source = "{INSIDE[side]}.1"\n'
-        # Tables come after the plain fields.
-        text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else 'tx = "0"\nrx = "1"\n')
-        for lane in range(LANES):
-            key = self.two.key_file(f"lane{lane}{side}", self.keys[side, lane][0])
-            last = 2 * lane + (side == "b")
-            text += f'[[lane]]\ninterface = "{self.interface(side, lane)}"\nlisten_port = {51820 + lane}\n'
-            text += f'private_key_file = "{key}"\naddresses = ["198.18.128.{last}/31"]\n'
-            text += f'[[lane.peer]]\npublic_key = "{self.keys[other, lane][1]}"\n'
-            text += f'endpoint = "{UNDERLAY[other]}:{51820 + lane}"\n'
-            text += f'allowed_ips = ["198.18.128.{2 * lane + (side == "a")}/32", "{INSIDE[other]}.0/24"]\n'
-        path = self.two.folder / f"{side}.toml"
-        path.write_text(text)
-        return path
-
-    def interface(self, side: str, lane: int) -> str:
-        return f"{self.two.device_name(side)}{lane}"
-
-    def control(self, side: str) -> pathlib.Path:
-        return self.two.folder / f"{side}.sock"
-
-    def start(self, side: str, head: str = "") -> subprocess.Popen[str]:
-        log = self.two.folder / f"{side}.log"
-        process = self.two.popen(side, wirelane_program(), "run", "--config", str(self.config(side, head)), log=log)
-        wait_until(lambda: process.poll() is not None or "ready\n" in log.read_text(), "ready")
-        assert process.poll() is None, log.read_text()
-        return process
-
-    def ask(self, side: str, subject: str) -> list[dict[str, Any]]:
-        text = self.two.run(side, wirelane_program(), subject, "--control", str(self.control(side)), "--json")
-        lanes = json.loads(text)["lanes"]
-        assert isinstance(lanes, list)
-        return lanes
 
 
 @pytest.mark.parametrize("mode", ["inline", "pipelined"])
@@ -87,6 +42,13 @@ def test_flows_are_spread_over_the_lanes(two: Lab, mode: str) -> None:
     assert [lane["interface"] for lane in lanes] == [gateways.interface("a", lane) for lane in range(LANES)]
     assert all(lane["tx"]["bytes"] > 500_000 and lane["handshakes"] == 1 for lane in lanes), lanes
     assert all(lane["mode"] == mode and lane["rx"]["packets"] > 0 for lane in lanes)
+    for lane in lanes:
+        for flow in (lane["tx"], lane["rx"]):
+            assert sum(flow["batch_sizes"].values()) == flow["batches"] > 0
+        stages = {thread["stage"]: thread["tx"]["packets"] for thread in lane["threads"] if thread["tx"]["packets"]}
+        assert set(stages) >= ({"tx"} if mode == "inline" else {"read", "crypto", "write"}), stages
+        queues = {"handshakes", "socket_receive_bytes"}
+        assert set(lane["queues"]) == queues | (set(PIPELINE_QUEUES) if mode == "pipelined" else set())
     busy = [thread for lane in lanes for thread in lane["threads"] if thread["cpu_s"] > 0]
     assert busy, "the threads have used CPU time"
     for process in processes:
@@ -166,6 +128,9 @@ def test_metrics_and_control_socket(two: Lab) -> None:
     page = two.run("a", "python3", "-c", fetch)
     packets = [line for line in page.splitlines() if line.startswith("wirelane_packets_total{") and "tx" in line]
     assert len(packets) == LANES and sum(int(line.split()[-1]) for line in packets) >= 1
+    buckets = [line for line in page.splitlines() if line.startswith("wirelane_batch_packets_bucket{")]
+    assert len(buckets) == LANES * 2 * 9 and 'wirelane_drops_total{lane="' in page and "wirelane_queue_depth{" in page
+    assert 'reason="replayed_counter"} 0' in page, "a reason without drops is there too"
     assert "wirelane_handshakes_total" in page and "wirelane_thread_cpu_seconds_total" in page
     client = socket.socket(socket.AF_UNIX)
     client.connect(str(gateways.control("a")))
@@ -173,6 +138,84 @@ def test_metrics_and_control_socket(two: Lab) -> None:
     answers = client.makefile()
     assert "error" in json.loads(answers.readline()) and "lanes" in json.loads(answers.readline())
     assert gateways.control("a").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_the_kernel_drops_before_us_is_counted(two: Lab) -> None:
+    """A stopped process reads nothing: first the queue of the TUN overflows, then the buffer of the socket."""
+    gateways = Gateways(two, "socket_buffer_bytes = 65536")
+    process = gateways.start("a")
+    process.send_signal(signal.SIGSTOP)
+    flood = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); "
+    flood += "[s.sendto(bytes(1000), ('{}', {})) for _ in range(2000)]"
+    two.run("a", "python3", "-c", flood.format(f"{INSIDE['b']}.9", 9))
+    two.run("b", "python3", "-c", flood.format(UNDERLAY["a"], 51820))
+    process.send_signal(signal.SIGCONT)
+    lanes = gateways.ask("a", "stats")
+    assert sum(lane["drops"]["tun_queue_full"] for lane in lanes) > 500, lanes
+    assert lanes[0]["drops"]["receive_buffer_full"] > 500, lanes
+
+
+def test_top_needs_a_terminal_and_a_gateway(two: Lab) -> None:
+    """Between rates and a terminal that is restored: what `top` does with a real one."""
+    gateways = Gateways(two)
+    process = gateways.start("a")
+    command = [wirelane_program(), "top", "--control", str(gateways.control("a")), "--interval-s", "0.1"]
+    piped = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert piped.returncode == 1 and "needs a terminal" in piped.stderr
+    with Terminal(command) as terminal:
+        terminal.wait_for(gateways.interface("a", 1))
+        terminal.write("q")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
+    with Terminal(command) as terminal:
+        terminal.wait_for(gateways.interface("a", 1))
+        two.stop(process)
+        assert terminal.wait() == 1
+        assert terminal.is_restored() and "the gateway has gone" in terminal.text()
+
+
+class Terminal:
+    """A program on a pseudo-terminal of 60 by 20 characters."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
+        self.slave, self.before = slave, termios.tcgetattr(slave)
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+        self.output = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def _read(self) -> None:
+        while select.select([self.master], [], [], 0.02)[0]:
+            self.output += os.read(self.master, 65536)
+
+    def text(self) -> str:
+        self._read()
+        return self.output.decode()
+
+    def write(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def wait_for(self, words: str) -> None:
+        wait_until(lambda: words in self.text(), f"{words} on the screen", timeout_s=10)
+
+    def wait(self) -> int:
+        wait_until(lambda: (self._read(), self.process.poll() is not None)[1], "top ends", timeout_s=10)
+        return self.process.wait()
+
+    def is_restored(self) -> bool:
+        """The other screen is left, the cursor shown, and the line discipline as it was."""
+        text = self.text()
+        shown = text.rindex("\x1b[?1049l") > text.rindex("\x1b[?1049h") and "\x1b[?25h" in text
+        return shown and termios.tcgetattr(self.slave) == self.before
 
 
 def failure(two: Lab, path: pathlib.Path, command: str = "run") -> str:

@@ -14,6 +14,7 @@ const AFTER_HELP: &str = "Examples:
   wirelane -f wg0                          a drop-in for wireguard-go; then: wg setconf wg0 FILE
   wirelane run --config gateway.toml       a gateway of several lanes
   wirelane stats --control PATH --json     its counters
+  wirelane top --control PATH              the same as rates, live
   WG_QUICK_USERSPACE_IMPLEMENTATION=wirelane wg-quick up wg0";
 
 /// A WireGuard data plane that runs many tunnels side by side.
@@ -50,6 +51,15 @@ pub enum Command {
     Stats(ControlArgs),
     /// The threads of a running gateway, with the CPU sets that the kernel reports
     Placement(ControlArgs),
+    /// The counters of a running gateway as rates, live in this terminal; q quits
+    Top {
+        /// Control socket of the gateway
+        #[arg(long)]
+        control: PathBuf,
+        /// Seconds between two readings, 0.1 to 60
+        #[arg(long, default_value = "1", value_parser = top_interval)]
+        interval_s: Duration,
+    },
     /// Parse and validate a configuration file; nothing is started
     Check {
         /// The gateway's configuration file
@@ -129,6 +139,11 @@ pub struct TuningArgs {
 fn within(text: &str, range: std::ops::RangeInclusive<usize>) -> Result<usize, String> {
     let value = text.parse().ok().filter(|value| range.contains(value));
     value.ok_or_else(|| format!("must be a number from {} to {}", range.start(), range.end()))
+}
+
+fn top_interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be a number of seconds from 0.1 to 60".to_owned())
 }
 
 fn crypto_workers(text: &str) -> Result<usize, String> {

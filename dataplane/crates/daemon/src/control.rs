@@ -86,11 +86,11 @@ pub fn ask(path: &Path, subject: &str) -> Result<Value, String> {
 /// `stats` or `placement` as indented text for people.
 pub fn for_people(reply: &Value) -> String {
     let mut text = String::new();
-    push_value(&mut text, reply, 0);
+    push_value(&mut text, reply, 0, false);
     text
 }
 
-fn push_value(text: &mut String, value: &Value, depth: usize) {
+fn push_value(text: &mut String, value: &Value, depth: usize, is_drops: bool) {
     let indent = "  ".repeat(depth);
     let named: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), field)).collect(),
@@ -101,8 +101,10 @@ fn push_value(text: &mut String, value: &Value, depth: usize) {
         match field {
             Value::Object(_) | Value::Array(_) => {
                 text.push_str(&format!("{indent}{name}:\n"));
-                push_value(text, field, depth + 1);
+                push_value(text, field, depth + 1, name == "drops");
             }
+            // Of the many reasons to drop a packet, those are shown that dropped one.
+            Value::Number(zero) if zero.as_u64() == Some(0) && is_drops => {}
             Value::String(word) => text.push_str(&format!("{indent}{name}: {word}\n")),
             other => text.push_str(&format!("{indent}{name}: {other}\n")),
         }

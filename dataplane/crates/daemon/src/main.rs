@@ -13,6 +13,7 @@ mod metrics;
 mod network;
 mod privileges;
 mod termination;
+mod top;
 mod uapi_socket;
 
 use std::io::Write;
@@ -45,6 +46,7 @@ fn run(cli: Cli) -> Result<(), String> {
         }
         Some(Command::Stats(args)) => show(&args, "stats"),
         Some(Command::Placement(args)) => show(&args, "placement"),
+        Some(Command::Top { control, interval_s }) => top::run(&control, interval_s),
         Some(Command::Check { config }) => {
             let gateway = Gateway::read(&config)?;
             gateway::check_key_files(&gateway)?;

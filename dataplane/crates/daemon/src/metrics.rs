@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wirelane_engine::{Lane, LaneStats};
+use wirelane_engine::{FlowStats, Lane, LaneStats, ThreadStats};
 
 use crate::listener;
 
@@ -54,10 +54,9 @@ type OfLane = fn(&LaneStats) -> u64;
 /// The counters in Prometheus' text format, version 0.0.4.
 fn page(lanes: &[LaneStats]) -> String {
     let mut text = String::new();
-    let counters: [(&str, &str, OfLane, OfLane); 3] = [
+    let counters: [(&str, &str, OfLane, OfLane); 2] = [
         ("packets", "Inner packets carried", |lane| lane.tx.packets, |lane| lane.rx.packets),
         ("bytes", "Bytes of inner packets carried", |lane| lane.tx.bytes, |lane| lane.rx.bytes),
-        ("batches", "Batches carried", |lane| lane.tx.batches, |lane| lane.rx.batches),
     ];
     for (what, help, tx, rx) in counters {
         head(&mut text, what, help);
@@ -67,24 +66,73 @@ fn page(lanes: &[LaneStats]) -> String {
             }
         }
     }
+    batch_sizes(&mut text, lanes);
+    gauge_head(&mut text, "queue_depth", "What waits: batches before a stage, handshake messages, bytes in the socket");
+    for lane in lanes {
+        for (queue, depth) in &lane.queues {
+            sample(&mut text, "queue_depth", &[("lane", &lane.interface), ("queue", queue)], depth);
+        }
+    }
     head(&mut text, "handshakes", "Sessions that came about");
     for lane in lanes {
         line(&mut text, "handshakes", &[("lane", &lane.interface)], lane.handshakes);
     }
     head(&mut text, "drops", "Discarded packets by reason");
     for lane in lanes {
-        for (reason, count) in &lane.drops {
+        for (reason, count) in lane.drops.iter() {
             line(&mut text, "drops", &[("lane", &lane.interface), ("reason", reason)], count);
         }
     }
-    head(&mut text, "thread_cpu_seconds", "CPU time of a thread, user and system");
+    of_threads(&mut text, lanes);
+    text
+}
+
+fn batch_sizes(text: &mut String, lanes: &[LaneStats]) {
+    let _ = writeln!(text, "# HELP wirelane_batch_packets Packets of a batch.\n# TYPE wirelane_batch_packets histogram");
     for lane in lanes {
-        for thread in &lane.threads {
-            let labels = [("lane", lane.interface.as_str()), ("stage", thread.stage), ("thread", &thread.name)];
-            line(&mut text, "thread_cpu_seconds", &labels, thread.cpu_s);
+        for (direction, flow) in [("tx", &lane.tx), ("rx", &lane.rx)] {
+            let labels = [("lane", lane.interface.as_str()), ("direction", direction)];
+            let bounds = flow.batches_up_to().map(|(bound, batches)| (bound.to_string(), batches));
+            for (bound, batches) in bounds.chain([("+Inf".to_owned(), flow.batches())]) {
+                sample(text, "batch_packets_bucket", &[labels[0], labels[1], ("le", &bound)], batches);
+            }
+            sample(text, "batch_packets_sum", &labels, flow.packets);
+            sample(text, "batch_packets_count", &labels, flow.batches());
         }
     }
-    text
+}
+
+type OfThread = fn(&ThreadStats, &str) -> f64;
+
+/// Of every thread by stage. Where a thread works in one direction only, the other has no sample.
+fn of_threads(text: &mut String, lanes: &[LaneStats]) {
+    let counters: [(&str, &str, OfThread); 3] = [
+        ("thread_packets", "Packets handled by a thread", |thread, way| flow_of(thread, way).packets as f64),
+        ("thread_bytes", "Bytes handled by a thread", |thread, way| flow_of(thread, way).bytes as f64),
+        ("thread_batches", "Batches handled by a thread", |thread, way| flow_of(thread, way).batches() as f64),
+    ];
+    let each = || lanes.iter().flat_map(|lane| lane.threads.iter().map(move |thread| (lane, thread)));
+    for (what, help, value) in counters {
+        head(text, what, help);
+        for (lane, thread) in each() {
+            for direction in ["tx", "rx"].into_iter().filter(|direction| flow_of(thread, direction).packets > 0) {
+                let labels = thread_labels(lane, thread);
+                line(text, what, &[labels[0], labels[1], labels[2], ("direction", direction)], value(thread, direction));
+            }
+        }
+    }
+    head(text, "thread_cpu_seconds", "CPU time of a thread, user and system");
+    for (lane, thread) in each() {
+        line(text, "thread_cpu_seconds", &thread_labels(lane, thread), thread.cpu_s);
+    }
+}
+
+fn flow_of(thread: &ThreadStats, direction: &str) -> FlowStats {
+    if direction == "tx" { thread.tx } else { thread.rx }
+}
+
+fn thread_labels<'a>(lane: &'a LaneStats, thread: &'a ThreadStats) -> [(&'a str, &'a str); 3] {
+    [("lane", &lane.interface), ("stage", thread.stage), ("thread", &thread.name)]
 }
 
 // Writing to a String cannot fail: the results of writeln! below carry nothing.
@@ -92,8 +140,17 @@ fn head(text: &mut String, what: &str, help: &str) {
     let _ = writeln!(text, "# HELP wirelane_{what}_total {help}.\n# TYPE wirelane_{what}_total counter");
 }
 
-/// Label values are interface and thread names and our own words: none needs escaping.
+fn gauge_head(text: &mut String, what: &str, help: &str) {
+    let _ = writeln!(text, "# HELP wirelane_{what} {help}.\n# TYPE wirelane_{what} gauge");
+}
+
+/// One counter's value.
 fn line(text: &mut String, what: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    sample(text, &format!("{what}_total"), labels, value);
+}
+
+/// Label values are interface and thread names and our own words: none needs escaping.
+fn sample(text: &mut String, what: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
     let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-    let _ = writeln!(text, "wirelane_{what}_total{{{}}} {value}", labels.join(","));
+    let _ = writeln!(text, "wirelane_{what}{{{}}} {value}", labels.join(","));
 }

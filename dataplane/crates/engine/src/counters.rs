@@ -1,7 +1,10 @@
 //! Live counters. Each thread owns a block of its own, so that counting costs no shared cache line on the packet path.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
 
 macro_rules! engine_reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
@@ -46,6 +49,10 @@ engine_reasons! {
     HandshakeQueueFull = "handshake_queue_full",
     /// The lane ended with the packet under way.
     Stopping = "stopping",
+    /// The kernel had no room left in the TUN's queue: packets came faster than they were read.
+    TunQueueFull = "tun_queue_full",
+    /// The kernel had no room left in the UDP socket's buffer: datagrams came faster than they were received.
+    ReceiveBufferFull = "receive_buffer_full",
 }
 
 /// Why a packet was discarded, by the engine or by the protocol.
@@ -84,6 +91,39 @@ impl DropReason {
     }
 }
 
+/// Discarded packets by reason; every reason is there, those without any packet too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Drops(BTreeMap<&'static str, u64>);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self(DropReason::names().map(|name| (name, 0)).collect())
+    }
+}
+
+impl Drops {
+    fn add(&mut self, name: &'static str, packets: u64) {
+        *self.0.entry(name).or_default() += packets;
+    }
+
+    /// Counts packets that the kernel discarded.
+    pub fn add_kernel(&mut self, reason: EngineReason, packets: u64) {
+        self.add(reason.name(), packets);
+    }
+
+    /// Reasons and packets, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, packets)| (*name, *packets))
+    }
+}
+
+impl AddAssign<&Drops> for Drops {
+    fn add_assign(&mut self, other: &Drops) {
+        other.iter().for_each(|(name, packets)| self.add(name, packets));
+    }
+}
+
 /// A counter that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -100,21 +140,27 @@ impl Counter {
     }
 }
 
-/// Packets, bytes and batches that went one way.
+/// Upper bounds of the classes by which batches are counted, in packets; the last class has none.
+pub const BATCH_SIZE_BOUNDS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Packets and bytes that went one way, and the batches that they came in, by size.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct Flow {
     pub packets: Counter,
     pub bytes: Counter,
-    pub batches: Counter,
+    /// Batches whose size is above the bound before and up to [`BATCH_SIZE_BOUNDS`] of the same position.
+    pub batch_sizes: [Counter; BATCH_SIZE_BOUNDS.len() + 1],
 }
 
 impl Flow {
-    /// Counts one batch.
+    /// Counts one batch; one without a packet is none.
     pub fn add_batch(&self, packets: usize, bytes: usize) {
+        let Some(before) = packets.checked_sub(1) else { return };
         self.packets.add(packets as u64);
         self.bytes.add(bytes as u64);
-        self.batches.add(1);
+        let class = (usize::BITS - before.leading_zeros()) as usize;
+        self.batch_sizes[class.min(BATCH_SIZE_BOUNDS.len())].add(1);
     }
 }
 
@@ -122,10 +168,14 @@ impl Flow {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ThreadCounters {
-    /// Inner packets on their way from the TUN to the network, with their inner bytes.
+    /// What this thread handled on the way from the TUN to the network.
     pub tx: Flow,
-    /// Inner packets on their way from the network to the TUN, with their inner bytes.
+    /// What this thread handled on the way from the network to the TUN.
     pub rx: Flow,
+    /// Batches that this thread took from the queue before it; 0 where there is none.
+    pub taken: Counter,
+    /// Batches that this thread put into the queue behind it; 0 where there is none.
+    pub handed_on: Counter,
     /// Sessions that came about.
     pub handshakes: Counter,
     drops: Vec<Counter>,
@@ -134,7 +184,14 @@ pub struct ThreadCounters {
 impl Default for ThreadCounters {
     fn default() -> Self {
         let drops = DropReason::names().map(|_| Counter::default()).collect();
-        Self { tx: Flow::default(), rx: Flow::default(), handshakes: Counter::default(), drops }
+        Self {
+            tx: Flow::default(),
+            rx: Flow::default(),
+            taken: Counter::default(),
+            handed_on: Counter::default(),
+            handshakes: Counter::default(),
+            drops,
+        }
     }
 }
 
@@ -144,12 +201,10 @@ impl ThreadCounters {
         self.drops[reason.into().position()].add(packets as u64);
     }
 
-    /// The discarded packets of every reason that has any, added to `sums`.
-    pub fn add_drops_to(&self, sums: &mut BTreeMap<&'static str, u64>) {
+    /// The discarded packets of every reason, added to `sums`.
+    pub fn add_drops_to(&self, sums: &mut Drops) {
         for (name, count) in DropReason::names().zip(&self.drops) {
-            if count.get() > 0 {
-                *sums.entry(name).or_default() += count.get();
-            }
+            sums.add(name, count.get());
         }
     }
 }
@@ -164,10 +219,23 @@ mod tests {
         one.drop_packets(wirelane_protocol::DropReason::ReplayedCounter, 2);
         two.drop_packets(wirelane_protocol::DropReason::ReplayedCounter, 3);
         two.drop_packets(EngineReason::Stopping, 1);
-        let mut sums = BTreeMap::new();
+        let mut sums = Drops::default();
         one.add_drops_to(&mut sums);
         two.add_drops_to(&mut sums);
-        assert_eq!(sums.into_iter().collect::<Vec<_>>(), [("replayed_counter", 5), ("stopping", 1)]);
+        let counted: Vec<_> = sums.iter().filter(|(_, packets)| *packets > 0).collect();
+        assert_eq!(counted, [("replayed_counter", 5), ("stopping", 1)]);
+        assert_eq!(sums.iter().count(), DropReason::names().count());
+    }
+
+    #[test]
+    fn batches_are_counted_in_the_class_of_their_size() {
+        let flow = Flow::default();
+        for packets in [0, 1, 2, 3, 4, 5, 64, 65, 128, 129, 5000] {
+            flow.add_batch(packets, 10 * packets);
+        }
+        let classes: Vec<_> = flow.batch_sizes.iter().map(Counter::get).collect();
+        assert_eq!(classes, [1, 1, 2, 1, 0, 0, 1, 2, 2]);
+        assert_eq!((flow.packets.get(), flow.bytes.get()), (5401, 54010));
     }
 
     #[test]

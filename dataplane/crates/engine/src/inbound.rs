@@ -87,6 +87,11 @@ impl InboundBatch {
         self.datagrams
     }
 
+    /// How many bytes the datagrams have.
+    pub fn datagram_bytes(&self) -> usize {
+        self.received.iter().map(|received| received.span.len as usize).sum()
+    }
+
     /// How many bytes of the buffer are taken.
     pub fn bytes(&self) -> usize {
         self.filled

@@ -16,19 +16,21 @@ use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 use crate::aead::ThreadAead;
 use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
 use crate::control::Control;
-use crate::counters::ThreadCounters;
+use crate::counters::{Drops, EngineReason, ThreadCounters};
 use crate::inbound::{InboundBatch, RECEIVE_BYTES};
 use crate::inline;
 use crate::outbound::OutboundBatch;
 use crate::pipelined::{self, Pipeline};
 use crate::shared::Shared;
-use crate::stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats};
+use crate::stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats, waiting};
 use crate::threads::{LaneThread, LaneThreads, ThreadPlan};
-use crate::tuning::{Mode, Stage, Tuning, cpu_of_thread};
+use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
 
 /// What wireguard-go and wg-quick give a device by default, in bytes.
 const DEFAULT_MTU: u32 = 1420;
 /// Receive buffers have room for a batch that is nearly full and one more receive.
+const TX: Option<Direction> = Some(Direction::Tx);
+const RX: Option<Direction> = Some(Direction::Rx);
 const INBOUND_BYTES: usize = FULL_BATCH_BYTES + RECEIVE_BYTES + 1024;
 
 /// Why a lane could not be started.
@@ -138,7 +140,7 @@ impl Lane {
         let shared = Arc::clone(&self.shared);
         let aead = ThreadAead::new(self.backend);
         let stop = shared.register_packet_thread()?;
-        self.spawn("ctl", Stage::Control, 0, move |counters| {
+        self.spawn("ctl", (Stage::Control, None), 0, move |counters| {
             if let Err(why) = Control::new(&shared, counters, aead, link, stop).run() {
                 shared.stop();
                 on_end(why);
@@ -158,13 +160,13 @@ impl Lane {
         let place = self.placement_of(Stage::Tx, self.index);
         let collector = self.tun_collector(place)?;
         let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
-        self.spawn("tx", Stage::Tx, self.index, move |counters| {
+        self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
             inline::transmit(&shared, collector, batch, aead, counters);
         })?;
         let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
         let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, self.tuning.batch_packets);
         let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
-        self.spawn("rx", Stage::Rx, self.index, move |counters| {
+        self.spawn("rx", (Stage::Rx, RX), self.index, move |counters| {
             inline::receive(&shared, collector, batch, aead, counters);
         })
     }
@@ -177,17 +179,17 @@ impl Lane {
         })?;
         for (k, end) in ends.into_iter().enumerate() {
             let aead = ThreadAead::new(self.backend);
-            self.spawn(&format!("sealer{k}"), Stage::Crypto, reader_number * workers + k, move |_| {
-                pipelined::seal(end, aead);
+            self.spawn(&format!("sealer{k}"), (Stage::Crypto, TX), reader_number * workers + k, move |counters| {
+                pipelined::seal(end, aead, counters);
             })?;
         }
         let shared = Arc::clone(&self.shared);
         let stop = shared.register_packet_thread()?;
-        self.spawn("sender", Stage::Write, reader_number, move |counters| {
+        self.spawn("sender", (Stage::Write, TX), reader_number, move |counters| {
             pipelined::send(&shared, writer, &stop, counters);
         })?;
         let (shared, collector) = (Arc::clone(&self.shared), self.tun_collector(place)?);
-        self.spawn("tunreader", Stage::Read, reader_number, move |counters| {
+        self.spawn("tunreader", (Stage::Read, TX), reader_number, move |counters| {
             pipelined::read_tun(&shared, collector, reader, counters);
         })
     }
@@ -199,17 +201,17 @@ impl Lane {
             Pipeline::new(workers, || Buffer::new(INBOUND_BYTES, place).map(InboundBatch::new))?;
         for (k, end) in ends.into_iter().enumerate() {
             let aead = ThreadAead::new(self.backend);
-            self.spawn(&format!("opener{k}"), Stage::Crypto, reader_number * workers + k, move |_| {
-                pipelined::open(end, aead);
+            self.spawn(&format!("opener{k}"), (Stage::Crypto, RX), reader_number * workers + k, move |counters| {
+                pipelined::open(end, aead, counters);
             })?;
         }
         let shared = Arc::clone(&self.shared);
-        self.spawn("tunwriter", Stage::Write, reader_number, move |counters| {
+        self.spawn("tunwriter", (Stage::Write, RX), reader_number, move |counters| {
             pipelined::deliver(&shared, writer, counters);
         })?;
         let shared = Arc::clone(&self.shared);
         let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, self.tuning.batch_packets);
-        self.spawn("receiver", Stage::Read, reader_number, move |counters| {
+        self.spawn("receiver", (Stage::Read, RX), reader_number, move |counters| {
             pipelined::read_sockets(&shared, collector, reader, counters);
         })
     }
@@ -222,12 +224,12 @@ impl Lane {
     fn spawn(
         &self,
         role: &str,
-        stage: Stage,
+        (stage, direction): (Stage, Option<Direction>),
         number: usize,
         body: impl FnOnce(&ThreadCounters) + Send + 'static,
     ) -> io::Result<()> {
         let name = format!("{role}:{}", self.interface);
-        self.threads.add(LaneThread::spawn(ThreadPlan { name, stage, number }, &self.tuning, body)?);
+        self.threads.add(LaneThread::spawn(ThreadPlan { name, stage, direction, number }, &self.tuning, body)?);
         Ok(())
     }
 
@@ -292,6 +294,7 @@ impl Lane {
     /// Counters.
     pub fn stats(&self) -> LaneStats {
         let listen_port = self.shared.device().listen_port();
+        let sockets = self.shared.socket_memory();
         self.threads.with(|threads| {
             let mut stats = LaneStats {
                 interface: self.interface.clone(),
@@ -301,15 +304,22 @@ impl Lane {
                 tx: FlowStats::default(),
                 rx: FlowStats::default(),
                 handshakes: 0,
-                drops: BTreeMap::new(),
+                queues: queues_between(threads),
+                drops: Drops::default(),
                 threads: threads.iter().map(thread_stats).collect(),
             };
             for (thread, own) in threads.iter().zip(&stats.threads) {
-                stats.tx += own.tx;
-                stats.rx += own.rx;
+                if thread.stage.is_last() {
+                    stats.tx += own.tx;
+                    stats.rx += own.rx;
+                }
                 stats.handshakes += thread.counters.handshakes.get();
-                thread.counters.add_drops_to(&mut stats.drops);
+                stats.drops += &own.drops;
             }
+            stats.queues.insert("handshakes", self.shared.waiting_handshakes() as u64);
+            stats.queues.insert("socket_receive_bytes", sockets.receive_bytes);
+            stats.drops.add_kernel(EngineReason::ReceiveBufferFull, sockets.drops);
+            stats.drops.add_kernel(EngineReason::TunQueueFull, self.shared.tun.queue_drops().unwrap_or(0));
             stats
         })
     }
@@ -333,7 +343,7 @@ impl Drop for Lane {
 }
 
 fn thread_stats(thread: &LaneThread) -> ThreadStats {
-    let mut drops = BTreeMap::new();
+    let mut drops = Drops::default();
     thread.counters.add_drops_to(&mut drops);
     ThreadStats {
         name: thread.name.clone(),
@@ -344,6 +354,26 @@ fn thread_stats(thread: &LaneThread) -> ThreadStats {
         rx: FlowStats::from(&thread.counters.rx),
         drops,
     }
+}
+
+/// Batches that wait before each stage of a pipeline.
+fn queues_between(threads: &[LaneThread]) -> BTreeMap<&'static str, u64> {
+    let of = |stage, direction| {
+        let of_stage = move |thread: &&LaneThread| thread.stage == stage && thread.direction == direction;
+        threads.iter().filter(of_stage).map(|thread| &*thread.counters)
+    };
+    let depth = |before, behind, direction| {
+        waiting(of(before, direction).map(|own| &own.handed_on), of(behind, direction).map(|own| &own.taken))
+    };
+    if !threads.iter().any(|thread| thread.stage == Stage::Crypto) {
+        return BTreeMap::new();
+    }
+    BTreeMap::from([
+        ("tx_crypto", depth(Stage::Read, Stage::Crypto, TX)),
+        ("tx_write", depth(Stage::Crypto, Stage::Write, TX)),
+        ("rx_crypto", depth(Stage::Read, Stage::Crypto, RX)),
+        ("rx_write", depth(Stage::Crypto, Stage::Write, RX)),
+    ])
 }
 
 fn udp_options(tuning: &Tuning, fwmark: u32) -> UdpOptions {

@@ -25,7 +25,7 @@ mod stats;
 mod threads;
 mod tuning;
 
-pub use counters::{DropReason, EngineReason};
+pub use counters::{DropReason, Drops, EngineReason};
 pub use lane::{ChangeError, Lane, StartError};
 pub use stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats};
 pub use tuning::{

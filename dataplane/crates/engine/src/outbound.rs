@@ -53,6 +53,11 @@ impl OutboundBatch {
         }
     }
 
+    /// Bytes of the inner packets, without padding; known once the batch is prepared.
+    pub fn inner_bytes(&self) -> usize {
+        self.inner_bytes
+    }
+
     /// Notes for whom the packets are; `inner_bytes` more have been appended.
     pub fn assign(&mut self, peer: &Arc<Peer>, ecn: Ecn) {
         if self.peer.is_none() {

@@ -80,30 +80,35 @@ impl<B> ReaderEnd<B> {
     }
 
     /// Hands a batch to the worker whose turn it is. The batch comes back if that has ended.
-    fn hand_on(&mut self, batch: B) -> Result<(), B> {
+    fn hand_on(&mut self, batch: B, counters: &ThreadCounters) -> Result<(), B> {
         let turn = self.turn;
         self.turn = (turn + 1) % self.to_workers.len();
-        self.to_workers[turn].send(batch).map_err(|refused| refused.0)
+        self.to_workers[turn].send(batch).map_err(|refused| refused.0)?;
+        counters.handed_on.add(1);
+        Ok(())
     }
 }
 
 impl<B> WorkerEnd<B> {
     /// Calls `work` for every batch until the reader ends.
-    pub fn run(self, mut work: impl FnMut(&mut B)) {
+    pub fn run(self, counters: &ThreadCounters, mut work: impl FnMut(&mut B)) {
         while let Ok(mut batch) = self.from_reader.recv() {
+            counters.taken.add(1);
             work(&mut batch);
             if self.to_writer.send(batch).is_err() {
                 return;
             }
+            counters.handed_on.add(1);
         }
     }
 }
 
 impl<B> WriterEnd<B> {
     /// Calls `write` for every batch in the order of the reader, until the workers end; `write` leaves it empty.
-    pub fn run(self, mut write: impl FnMut(&mut B)) {
+    pub fn run(self, counters: &ThreadCounters, mut write: impl FnMut(&mut B)) {
         for from_worker in self.from_workers.iter().cycle() {
             let Ok(mut batch) = from_worker.recv() else { return };
+            counters.taken.add(1);
             write(&mut batch);
             // The reader has ended: the batches that are still under way are written all the same.
             let _ = self.free.send(batch);
@@ -129,7 +134,8 @@ pub fn read_tun(
             return !shared.is_stopping();
         }
         let Some(empty) = end.empty_batch() else { return false };
-        match end.hand_on(std::mem::replace(batch, empty)) {
+        counters.tx.add_batch(batch.packets.segments().len(), batch.inner_bytes());
+        match end.hand_on(std::mem::replace(batch, empty), counters) {
             Ok(()) => !shared.is_stopping(),
             Err(refused) => {
                 counters.drop_packets(EngineReason::Stopping, refused.packets.segments().len());
@@ -151,13 +157,16 @@ pub fn read_tun(
 }
 
 /// Seals batches, until the reader ends.
-pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: ThreadAead) {
-    end.run(|batch| batch.seal(aead.get()));
+pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: ThreadAead, counters: &ThreadCounters) {
+    end.run(counters, |batch| {
+        batch.seal(aead.get());
+        counters.tx.add_batch(batch.packets.segments().len(), batch.inner_bytes());
+    });
 }
 
 /// Sends batches in order, until the workers end.
 pub fn send(shared: &Shared, end: WriterEnd<OutboundBatch>, stop: &wirelane_io::Waker, counters: &ThreadCounters) {
-    end.run(|batch| {
+    end.run(counters, |batch| {
         batch.send(shared, stop, shared.now(), counters);
         batch.clear();
     });
@@ -176,7 +185,8 @@ pub fn read_sockets(
         if !batch.is_empty() {
             batch.sort(shared, shared.now(), counters);
             let Some(empty) = end.empty_batch() else { return };
-            if let Err(refused) = end.hand_on(std::mem::replace(&mut batch, empty)) {
+            counters.rx.add_batch(batch.datagrams(), batch.datagram_bytes());
+            if let Err(refused) = end.hand_on(std::mem::replace(&mut batch, empty), counters) {
                 counters.drop_packets(EngineReason::Stopping, refused.datagrams());
                 return;
             }
@@ -188,14 +198,17 @@ pub fn read_sockets(
 }
 
 /// Opens batches, until the reader ends.
-pub fn open(end: WorkerEnd<InboundBatch>, mut aead: ThreadAead) {
-    end.run(|batch| batch.open(aead.get()));
+pub fn open(end: WorkerEnd<InboundBatch>, mut aead: ThreadAead, counters: &ThreadCounters) {
+    end.run(counters, |batch| {
+        batch.open(aead.get());
+        counters.rx.add_batch(batch.datagrams(), batch.datagram_bytes());
+    });
 }
 
 /// Delivers batches to the TUN in order, until the workers end.
 pub fn deliver(shared: &Shared, end: WriterEnd<InboundBatch>, counters: &ThreadCounters) {
     let mut delivery = Delivery::new(shared);
-    end.run(|batch| {
+    end.run(counters, |batch| {
         delivery.deliver(batch, shared, shared.now(), counters);
         batch.clear();
     });
@@ -211,7 +224,7 @@ mod tests {
         let written = std::thread::scope(|scope| {
             for (index, worker) in workers.into_iter().enumerate() {
                 scope.spawn(move || {
-                    worker.run(|batch| {
+                    worker.run(&ThreadCounters::default(), |batch| {
                         // Workers of different speed.
                         std::thread::sleep(std::time::Duration::from_micros(50 * (2 - index as u64)));
                         *batch *= 2;
@@ -220,13 +233,15 @@ mod tests {
             }
             let writing = scope.spawn(move || {
                 let mut written = Vec::new();
-                writer.run(|batch| written.push(*batch));
+                writer.run(&ThreadCounters::default(), |batch| written.push(*batch));
                 written
             });
+            let counters = ThreadCounters::default();
             for number in 0..500 {
                 assert!(reader.empty_batch().is_some());
-                assert_eq!(reader.hand_on(number), Ok(()));
+                assert_eq!(reader.hand_on(number, &counters), Ok(()));
             }
+            assert_eq!(counters.handed_on.get(), 500);
             drop(reader);
             writing.join().unwrap()
         });

@@ -1,12 +1,12 @@
 //! What the threads of one lane share.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
-use wirelane_io::{BootClock, Tun, UdpPair, Waker};
+use wirelane_io::{BootClock, SocketMemory, Tun, UdpPair, Waker};
 use wirelane_packet::Endpoint;
 use wirelane_protocol::{Device, Forwarding, INITIATION_LEN, Instant, Time};
 
@@ -32,6 +32,7 @@ pub struct Shared {
     pub forwarding: Arc<Forwarding>,
     device: Mutex<Device>,
     sockets: ArcSwap<UdpPair>,
+    drops_of_old_sockets: AtomicU64,
     mtu: AtomicUsize,
     stopping: AtomicBool,
     handshakes: Mutex<Vec<HandshakeMessage>>,
@@ -49,6 +50,7 @@ impl Shared {
             forwarding: device.forwarding(),
             device: Mutex::new(device),
             sockets: ArcSwap::from_pointee(sockets),
+            drops_of_old_sockets: AtomicU64::new(0),
             mtu: AtomicUsize::new(mtu),
             stopping: AtomicBool::new(false),
             handshakes: Mutex::new(Vec::new()),
@@ -71,8 +73,21 @@ impl Shared {
 
     /// Other sockets from now on. Receivers are woken, to wait on the new ones.
     pub fn replace_sockets(&self, sockets: UdpPair) {
-        self.sockets.store(Arc::new(sockets));
+        let old = self.sockets.swap(Arc::new(sockets));
+        self.drops_of_old_sockets.fetch_add(old.memory().drops, Ordering::Relaxed);
         self.wake_packet_threads();
+    }
+
+    /// What the kernel holds for the sockets, with the drops of those that were replaced.
+    pub fn socket_memory(&self) -> SocketMemory {
+        let mut memory = self.sockets().memory();
+        memory.drops += self.drops_of_old_sockets.load(Ordering::Relaxed);
+        memory
+    }
+
+    /// How many handshake messages wait for the control thread.
+    pub fn waiting_handshakes(&self) -> usize {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The TUN's MTU in bytes.

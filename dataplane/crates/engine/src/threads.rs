@@ -9,7 +9,7 @@ use wirelane_io as wio;
 
 use crate::counters::ThreadCounters;
 use crate::stats::ThreadPlacement;
-use crate::tuning::{Stage, Tuning, cpu_of_thread};
+use crate::tuning::{Direction, Stage, Tuning, cpu_of_thread};
 
 /// Stack of a packet thread. Buffers are on the heap; the deepest path is the handshake's, with some 20 KiB.
 const STACK_BYTES: usize = 256 << 10;
@@ -19,6 +19,8 @@ const STACK_BYTES: usize = 256 << 10;
 pub struct LaneThread {
     pub name: String,
     pub stage: Stage,
+    /// None: both, or neither.
+    pub direction: Option<Direction>,
     pub counters: Arc<ThreadCounters>,
     /// The kernel's id; 0 until the thread runs.
     tid: Arc<AtomicI32>,
@@ -30,6 +32,8 @@ pub struct ThreadPlan {
     /// As the kernel shows it; at most 15 bytes are kept.
     pub name: String,
     pub stage: Stage,
+    /// None: both, or neither.
+    pub direction: Option<Direction>,
     /// Which thread of its stage, over all lanes of the process.
     pub number: usize,
 }
@@ -64,7 +68,9 @@ impl LaneThread {
             }
         })?;
         match placement.recv() {
-            Ok(Ok(())) => Ok(Self { name: plan.name, stage: plan.stage, counters, tid, handle }),
+            Ok(Ok(())) => {
+                Ok(Self { name: plan.name, stage: plan.stage, direction: plan.direction, counters, tid, handle })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::Error::other("the thread ended at once")),
         }

@@ -80,6 +80,11 @@ impl Stage {
         }
     }
 
+    /// Packets leave the lane here: its packets are those of the lane. (The control thread sends what was staged.)
+    pub fn is_last(self) -> bool {
+        matches!(self, Self::Tx | Self::Rx | Self::Write | Self::Control)
+    }
+
     /// The stages that can be given a CPU set in `mode`.
     pub fn of_mode(mode: Mode) -> &'static [Stage] {
         match mode {
@@ -154,6 +159,15 @@ impl FromStr for Offloads {
         }
         Ok(offloads)
     }
+}
+
+/// Which way packets go through a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the TUN to the network.
+    Tx,
+    /// From the network to the TUN.
+    Rx,
 }
 
 /// How a lane runs.

@@ -24,4 +24,4 @@ pub use numa::{NumaPolicy, cpus_of_node, node_of_cpu, nodes, set_thread_policy};
 pub use poll::{Interest, Waker, poll};
 pub use thread::{CpuSet, current_thread_id, set_thread_affinity, set_thread_name, thread_affinity, thread_cpu_time};
 pub use tun::{Tun, TunOptions};
-pub use udp::{Datagrams, Received, SendError, UdpOptions, UdpPair, UdpSocket};
+pub use udp::{Datagrams, Received, SendError, SocketMemory, UdpOptions, UdpPair, UdpSocket};

@@ -133,6 +133,11 @@ impl Tun {
         Ok(Netlink::open()?.link(self.index)?.mtu)
     }
 
+    /// Packets that the kernel dropped because the device's queue was full.
+    pub fn queue_drops(&self) -> io::Result<u64> {
+        Ok(Netlink::open()?.link(self.index)?.tx_dropped)
+    }
+
     /// Is the interface administratively up?
     pub fn is_up(&self) -> io::Result<bool> {
         Ok(Netlink::open()?.link(self.index)?.is_up)

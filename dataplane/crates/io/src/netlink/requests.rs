@@ -11,6 +11,9 @@ use std::str::FromStr;
 // linux/if_link.h, linux/rtnetlink.h
 const IFLA_GSO_MAX_SIZE: u16 = 41;
 const RTNH_F_ONLINK: u8 = 4;
+const IFLA_STATS64: u16 = 23;
+/// Offset of `tx_dropped` in struct rtnl_link_stats64, eighth of its 64-bit counters.
+const TX_DROPPED_OFFSET: usize = 7 * 8;
 const IFINFOMSG_LEN: usize = 16;
 
 /// An address and a prefix length in bits.
@@ -51,6 +54,8 @@ pub struct Link {
     pub is_up: bool,
     /// In bytes.
     pub mtu: u32,
+    /// Packets that the kernel wanted to send over it and dropped: for a TUN, those that its queue had no room for.
+    pub tx_dropped: u64,
 }
 
 impl Link {
@@ -58,11 +63,15 @@ impl Link {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let fixed: &[u8; IFINFOMSG_LEN] = body.first_chunk()?;
         let word = |at: usize| u32::from_ne_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-        let mut link = Self { index: word(4), name: String::new(), is_up: word(8) & libc::IFF_UP as u32 != 0, mtu: 0 };
+        let is_up = word(8) & libc::IFF_UP as u32 != 0;
+        let mut link = Self { index: word(4), name: String::new(), is_up, mtu: 0, tx_dropped: 0 };
         for (kind, value) in attributes(body, IFINFOMSG_LEN) {
             match kind {
                 libc::IFLA_IFNAME => link.name = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
                 libc::IFLA_MTU => link.mtu = u32::from_ne_bytes(*value.first_chunk()?),
+                IFLA_STATS64 => {
+                    link.tx_dropped = u64::from_ne_bytes(*value.get(TX_DROPPED_OFFSET..)?.first_chunk()?);
+                }
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 mod control;
 mod socket;
 
-pub use socket::{Datagrams, Received, SendError, UdpSocket};
+pub use socket::{Datagrams, Received, SendError, SocketMemory, UdpSocket};
 
 use std::io;
 use std::net::SocketAddr;
@@ -78,6 +78,15 @@ impl UdpPair {
     /// The socket of `remote`'s family.
     pub fn socket_for(&self, remote: &SocketAddr) -> Option<&UdpSocket> {
         if remote.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    /// What the kernel holds for both sockets.
+    pub fn memory(&self) -> SocketMemory {
+        self.sockets().map(UdpSocket::memory).fold(SocketMemory::default(), |sum, of_one| SocketMemory {
+            receive_bytes: sum.receive_bytes + of_one.receive_bytes,
+            send_bytes: sum.send_bytes + of_one.send_bytes,
+            drops: sum.drops + of_one.drops,
+        })
     }
 
     /// Mark all packets sent from now on (SO_MARK); 0: no mark.

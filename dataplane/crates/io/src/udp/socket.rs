@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use wirelane_packet::{Ecn, Endpoint, MAX_GSO_SEGMENTS, Span};
 
+// asm-generic/socket.h and linux/sock_diag.h (SK_MEMINFO_VARS)
+const SO_MEMINFO: c_int = 55;
+const SK_MEMINFO_WORDS: usize = 9;
 /// Most messages of one sendmmsg or recvmmsg.
 const MAX_MESSAGES: usize = 64;
 
@@ -22,6 +25,17 @@ pub struct UdpSocket {
     /// Cleared for good when the device refuses (EIO: it cannot checksum).
     gso: AtomicBool,
     gro: bool,
+}
+
+/// Buffers of a socket, or of several, in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketMemory {
+    /// Received and not yet taken, with the kernel's own overhead.
+    pub receive_bytes: u64,
+    /// Sent and not yet on the wire, with the kernel's own overhead.
+    pub send_bytes: u64,
+    /// Datagrams that the kernel dropped because the receive buffer was full.
+    pub drops: u64,
 }
 
 /// What one receive brought: one datagram, or several of one sender that UDP_GRO put together.
@@ -161,6 +175,26 @@ impl UdpSocket {
     /// Mark all packets sent from now on (SO_MARK); 0: no mark.
     pub fn set_fwmark(&self, fwmark: u32) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_MARK, fwmark.cast_signed())
+    }
+
+    /// What the kernel holds for this socket (SO_MEMINFO); zero where it does not say.
+    pub fn memory(&self) -> SocketMemory {
+        let mut words = [0u32; SK_MEMINFO_WORDS];
+        let mut len = size_of_val(&words) as libc::socklen_t;
+        // SAFETY: getsockopt writes at most `len` bytes to `words`, which has as many, and the length to `len`.
+        let result = unsafe {
+            let words = words.as_mut_ptr().cast();
+            libc::getsockopt(self.descriptor.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, words, &raw mut len)
+        };
+        if let Err(error) = check(result) {
+            debug_assert!(false, "SO_MEMINFO exists since Linux 4.12: {error}");
+        }
+        let word = |index: c_int| u64::from(words[index as usize]);
+        SocketMemory {
+            receive_bytes: word(libc::SK_MEMINFO_RMEM_ALLOC),
+            send_bytes: word(libc::SK_MEMINFO_WMEM_ALLOC),
+            drops: word(libc::SK_MEMINFO_DROPS),
+        }
     }
 
     /// The port that it is bound to.

@@ -1,0 +1,71 @@
+"""Two namespaces with a gateway of several lanes in each, both run by `wirelane run`. For test_wirelane_*.py."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from wirelane_lab import UNDERLAY, Lab, lab, require_root, sh, wait_until, wirelane_program
+
+LANES = 2
+INSIDE = {"a": "198.19.1", "b": "198.19.2"}
+
+
+@contextlib.contextmanager
+def gateway_lab(folder: pathlib.Path) -> Iterator[Lab]:
+    """A lab whose sides have an inner network each, and spread routes over lanes by ports."""
+    require_root()
+    with lab(folder) as made:
+        for side in "ab":
+            made.run(side, "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
+            sh("ip", "-n", made.namespace(side), "addr", "add", f"{INSIDE[side]}.1/32", "dev", "lo")
+        yield made
+
+
+class Gateways:
+    """Configuration of both gateways, with a key a lane; `start` runs one."""
+
+    def __init__(self, two: Lab, head: str = "") -> None:
+        self.two, self.head = two, head
+        self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
+
+    def config(self, side: str, head: str = "") -> pathlib.Path:
+        other = "b" if side == "a" else "a"
+        text = f'{head or self.head}\ncontrol_socket = "{self.control(side)}"\n'
+        text += f'ecmp_routes = ["{INSIDE[other]}.0/24"]\nroute_source = "{INSIDE[side]}.1"\n'
+        # Tables come after the plain fields.
+        text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else 'tx = "0"\nrx = "1"\n')
+        for lane in range(LANES):
+            key = self.two.key_file(f"lane{lane}{side}", self.keys[side, lane][0])
+            last = 2 * lane + (side == "b")
+            text += f'[[lane]]\ninterface = "{self.interface(side, lane)}"\nlisten_port = {51820 + lane}\n'
+            text += f'private_key_file = "{key}"\naddresses = ["198.18.128.{last}/31"]\n'
+            text += f'[[lane.peer]]\npublic_key = "{self.keys[other, lane][1]}"\n'
+            text += f'endpoint = "{UNDERLAY[other]}:{51820 + lane}"\n'
+            text += f'allowed_ips = ["198.18.128.{2 * lane + (side == "a")}/32", "{INSIDE[other]}.0/24"]\n'
+        path = self.two.folder / f"{side}.toml"
+        path.write_text(text)
+        return path
+
+    def interface(self, side: str, lane: int) -> str:
+        return f"{self.two.device_name(side)}{lane}"
+
+    def control(self, side: str) -> pathlib.Path:
+        return self.two.folder / f"{side}.sock"
+
+    def start(self, side: str, head: str = "") -> subprocess.Popen[str]:
+        log = self.two.folder / f"{side}.log"
+        process = self.two.popen(side, wirelane_program(), "run", "--config", str(self.config(side, head)), log=log)
+        wait_until(lambda: process.poll() is not None or "ready\n" in log.read_text(), "ready")
+        assert process.poll() is None, log.read_text()
+        return process
+
+    def ask(self, side: str, subject: str) -> list[dict[str, Any]]:
+        text = self.two.run(side, wirelane_program(), subject, "--control", str(self.control(side)), "--json")
+        lanes = json.loads(text)["lanes"]
+        assert isinstance(lanes, list)
+        return lanes
