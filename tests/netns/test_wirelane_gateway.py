@@ -208,7 +208,8 @@ class Terminal:
         wait_until(lambda: words in self.text(), f"{words} on the screen", timeout_s=10)
 
     def wait(self) -> int:
-        wait_until(lambda: (self._read(), self.process.poll() is not None)[1], "top ends", timeout_s=10)
+        # Read meanwhile: a program blocks on a terminal that nobody empties.
+        wait_until(lambda: self.text() and self.process.poll() is not None, "top ends", timeout_s=10)
         return self.process.wait()
 
     def is_restored(self) -> bool:
