@@ -88,7 +88,8 @@ fn page(lanes: &[LaneStats]) -> String {
 }
 
 fn batch_sizes(text: &mut String, lanes: &[LaneStats]) {
-    let _ = writeln!(text, "# HELP wirelane_batch_packets Packets of a batch.\n# TYPE wirelane_batch_packets histogram");
+    let _ =
+        writeln!(text, "# HELP wirelane_batch_packets Packets of a batch.\n# TYPE wirelane_batch_packets histogram");
     for lane in lanes {
         for (direction, flow) in [("tx", &lane.tx), ("rx", &lane.rx)] {
             let labels = [("lane", lane.interface.as_str()), ("direction", direction)];
@@ -117,7 +118,12 @@ fn of_threads(text: &mut String, lanes: &[LaneStats]) {
         for (lane, thread) in each() {
             for direction in ["tx", "rx"].into_iter().filter(|direction| flow_of(thread, direction).packets > 0) {
                 let labels = thread_labels(lane, thread);
-                line(text, what, &[labels[0], labels[1], labels[2], ("direction", direction)], value(thread, direction));
+                line(
+                    text,
+                    what,
+                    &[labels[0], labels[1], labels[2], ("direction", direction)],
+                    value(thread, direction),
+                );
             }
         }
     }

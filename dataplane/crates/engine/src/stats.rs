@@ -123,10 +123,7 @@ impl AddAssign for FlowStats {
 }
 
 /// Batches in the queue between two stages: put in by `before`, not yet taken by `behind`.
-pub fn waiting<'a>(
-    before: impl Iterator<Item = &'a Counter>,
-    behind: impl Iterator<Item = &'a Counter>,
-) -> u64 {
+pub fn waiting<'a>(before: impl Iterator<Item = &'a Counter>, behind: impl Iterator<Item = &'a Counter>) -> u64 {
     // Taken is read first: what is handed on in between can only make the depth look larger, never negative.
     let taken: u64 = behind.map(Counter::get).sum();
     before.map(Counter::get).sum::<u64>().saturating_sub(taken)

@@ -118,8 +118,7 @@ impl Rates {
         let mut drops: BTreeMap<&str, (u64, f64)> = BTreeMap::new();
         for lane in &now.lanes {
             let old = before.and_then(|before| before.lanes.iter().find(|old| old.interface == lane.interface));
-            let of_threads: Vec<_> =
-                lane.threads.iter().map(|thread| thread_rates(old, thread, seconds)).collect();
+            let of_threads: Vec<_> = lane.threads.iter().map(|thread| thread_rates(old, thread, seconds)).collect();
             for (reason, packets) in &lane.drops {
                 let earlier = old.and_then(|old| old.drops.get(reason)).copied().unwrap_or(*packets);
                 let sum = drops.entry(reason).or_default();
