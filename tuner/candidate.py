@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Engine = Literal["wirelane", "wireguard-go"]
+Engine = Literal["wirelane", "kernel", "wireguard-go"]
 Mode = Literal["inline", "pipelined"]
 NumaPolicy = Literal["local", "bind", "prefer"]
 Gateway = Literal["a", "b"]
@@ -22,6 +22,7 @@ MAX_CPU = 4095
 
 INLINE_STAGES = ("tx", "rx")
 PIPELINED_STAGES = ("read", "crypto", "write")
+NAPI_STAGES = ("napi",)
 
 _CPULIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", re.ASCII)
 
@@ -69,7 +70,8 @@ class StageCpuSets(_Value):
 
     Thread k of a stage is pinned to CPU number k mod |set| of its set; an empty set leaves it to the scheduler.
     `tx`/`rx` are the stages of inline mode, `read`/`crypto`/`write` those of pipelined mode, `process` confines
-    every thread of an engine that has no placement of its own (wireguard-go).
+    every thread of an engine that has no placement of its own (wireguard-go), `napi` holds the kernel threads that
+    receive for in-tree WireGuard with threaded NAPI, one a lane.
     """
 
     tx: CpuSet = ""
@@ -78,6 +80,7 @@ class StageCpuSets(_Value):
     crypto: CpuSet = ""
     write: CpuSet = ""
     process: CpuSet = ""
+    napi: CpuSet = ""
 
     def used(self) -> dict[str, str]:
         """The stages that have a CPU set, with it."""
@@ -100,6 +103,7 @@ class Candidate(_Value):
     crypto_workers: int | None = Field(
         None, ge=1, le=256, description="packet workers per lane and direction; pipelined mode only"
     )
+    threaded_napi: bool = Field(False, description="engine kernel: receive in a kernel thread a lane, not in softirq")
     cpu_sets: GatewayCpuSets = GatewayCpuSets()
     numa_policy: NumaPolicy = Field("local", description="where packet buffers live; nodes follow the CPU sets")
     mtu: int = Field(1420, ge=1280, le=65455, description="inner MTU in bytes, without the tunnel's headers")
@@ -113,13 +117,18 @@ class Candidate(_Value):
             stray = set(getattr(self.cpu_sets, gateway).used()) - set(allowed)
             if stray:
                 kind = self.engine if self.mode is None else f"{self.engine} in {self.mode} mode"
-                raise ValueError(f"{kind} has no stage {sorted(stray)[0]!r}; its stages are {', '.join(allowed)}")
+                has = f"its stages are {', '.join(allowed)}" if allowed else "only threaded NAPI can be placed there"
+                raise ValueError(f"{kind} has no stage {sorted(stray)[0]!r}; {has}")
         return self
 
     def _allowed_stages(self) -> tuple[str, ...]:
+        if self.threaded_napi and self.engine != "kernel":
+            raise ValueError(f"threaded_napi belongs to engine kernel; {self.engine} does not receive by NAPI")
         if self.engine != "wirelane":
             if self.mode is not None or self.crypto_workers is not None:
                 raise ValueError(f"{self.engine} has neither a mode nor crypto workers: leave both null")
+            if self.engine == "kernel":
+                return NAPI_STAGES if self.threaded_napi else ()
             return ("process",)
         if self.mode is None:
             raise ValueError("wirelane needs a mode: inline or pipelined")
@@ -147,6 +156,8 @@ class Candidate(_Value):
         words.append("1 lane" if self.lanes == 1 else f"{self.lanes} lanes")
         if self.crypto_workers is not None:
             words.append(f"{self.crypto_workers} crypto worker{'s' if self.crypto_workers > 1 else ''} a direction")
+        if self.threaded_napi:
+            words.append("threaded NAPI")
         a, b = self.cpu_sets.a.used(), self.cpu_sets.b.used()
         if a == b:
             words += [f"{stage} on CPU {cpus}" for stage, cpus in a.items()]
@@ -159,8 +170,9 @@ class Candidate(_Value):
         if self.numa_policy != "local":
             words.append(f"NUMA {self.numa_policy}")
         words.append(f"MTU {self.mtu}")
-        words.append(f"batches of {self.batch_packets}")
-        words.append(f"{self.socket_buffer_bytes / (1 << 20):g} MiB socket buffers")
+        if self.engine == "wirelane":
+            words.append(f"batches of {self.batch_packets}")
+            words.append(f"{self.socket_buffer_bytes / (1 << 20):g} MiB socket buffers")
         return ", ".join(words)
 
 

@@ -43,6 +43,8 @@ class Placement(NamedTuple):
 
 def stage_threads(candidate: Candidate) -> dict[str, int]:
     """The most threads that each stage of the candidate has on one gateway; both directions of a stage counted."""
+    if candidate.engine == "kernel":
+        return {"napi": candidate.lanes} if candidate.threaded_napi else {}
     if candidate.engine != "wirelane":
         return {"process": candidate.lanes}
     if candidate.mode == "inline":
@@ -101,7 +103,9 @@ def _stage_sets(candidate: Candidate, rule: Rule, topology: Topology, share: _Co
     cpus = [core[k].cpu for k in range(max(map(len, cores))) for core in cores if k < len(core)]
     threads = stage_threads(candidate)
     groups: dict[str, Sequence[int]]
-    if candidate.engine != "wirelane":
+    if candidate.engine == "kernel":
+        groups = {stage: cpus[:count] for stage, count in threads.items()}
+    elif candidate.engine != "wirelane":
         groups = {"process": _process_cpus(rule, candidate.lanes, cores, cpus)}
     elif rule == "packed":
         per_lane = threads["crypto"] // threads["read"] if "crypto" in threads else 1

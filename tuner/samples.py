@@ -64,7 +64,9 @@ class GatewayUsage(_Value):
     """What one gateway spent during a sample."""
 
     cpu_busy_ratio: dict[int, float] = Field(description="per CPU number: share of the sample's time it was not idle")
-    data_plane_cpu_s: float = Field(ge=0, description="CPU seconds of the engine's processes")
+    data_plane_cpu_s: float = Field(
+        ge=0, description="CPU seconds of the engine's processes, or of softirqs and kernel workers"
+    )
     steal_ratio: float = Field(0.0, ge=0, le=1, description="share of time that the hypervisor took away")
 
 

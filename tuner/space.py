@@ -191,8 +191,9 @@ class SearchSpace:
     # -- candidates that stand out --------------------------------------------------------------------------------
 
     def baseline(self) -> Candidate:
-        """What the study compares with: the user's choice, else stock's architecture (one pipelined lane, a crypto
-        worker for each CPU, nothing pinned). Raises ValueError when the user's cannot run on these hosts."""
+        """What the study compares with: the user's choice, else stock WireGuard where the space has it, else stock's
+        architecture (one pipelined lane, a crypto worker for each CPU, nothing pinned). Raises ValueError when the
+        user's cannot run on these hosts."""
         limit = mtu_limit(self.underlay_mtu)
         given = self.narrowing.baseline
         if given is not None:
@@ -203,15 +204,22 @@ class SearchSpace:
             check_cpu_sets(given.cpu_sets, self.topologies)
             return self.canonical(given)
         mtu = min(STOCK_MTU, limit)
+        if "kernel" in self._searched_engines:
+            return Candidate(engine="kernel", mode=None, mtu=mtu)
         if "wirelane" not in self.engines:
             return Candidate(engine=self.engines[0], mode=None, mtu=mtu)
         return Candidate(mode="pipelined", crypto_workers=min(256, self._cpus), mtu=mtu)
+
+    @property
+    def _searched_engines(self) -> tuple[Choice, ...]:
+        return next(tunable.choices for tunable in self.tunables if tunable.name == "engine")
 
     def expert_candidates(self) -> tuple[Candidate, ...]:
         """What an expert would try first, best guess first; only those that the space holds, without the baseline.
 
         Inline with a lane for each core on the NIC's node, near; with a lane for each core and each CPU of the host,
-        spread or unpinned; one inline lane; stock pipelined but pinned; the largest MTU.
+        spread or unpinned; one inline lane; stock pipelined but pinned; the largest MTU;
+        in-tree WireGuard with threaded NAPI, a pinned lane for each core.
         """
         hosts = self.topologies.values()
         near_cores = min(sum(core[0].node == host.nic_node for core in host.cores) for host in hosts)
@@ -219,6 +227,7 @@ class SearchSpace:
         mtus = next(tunable for tunable in self.tunables if tunable.name == "mtu").choices
         mtu = min((int(choice) for choice in mtus), key=lambda choice: abs(choice - STOCK_MTU))
         inline: Params = {"engine": "wirelane", "mode": "inline", "mtu": mtu}
+        kernel: Params = {"engine": "kernel", "threaded_napi": True, "mtu": mtu}
         rules = [
             inline | {"lanes": near, "placement": "near"},
             inline | {"lanes": near, "placement": "near apart"},
@@ -228,6 +237,8 @@ class SearchSpace:
             inline | {"lanes": 1, "placement": "near"},
             inline | {"lanes": near, "placement": "near", "mtu": max(mtus)},
             inline | {"lanes": 1, "placement": "near", "mode": "pipelined"},
+            kernel | {"lanes": near, "placement": "near"},
+            kernel | {"lanes": cores, "placement": "spread"},
         ]
         found: dict[str, Candidate] = {}
         for rule in rules:

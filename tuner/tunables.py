@@ -12,6 +12,7 @@ from tuner.candidate import (
     GATEWAYS,
     INLINE_STAGES,
     MAX_LANES,
+    NAPI_STAGES,
     PIPELINED_STAGES,
     Candidate,
     Engine,
@@ -55,6 +56,7 @@ class Narrowing(BaseModel):
 
     engine: _Some[Engine] = Field(None, min_length=1)
     mode: _Some[Mode] = Field(None, min_length=1)
+    threaded_napi: _Some[bool] = Field(None, min_length=1)
     lanes: _Some[Annotated[int, Field(ge=1, le=MAX_LANES)]] = Field(None, min_length=1, max_length=MAX_LANES)
     placement: _Some[str] = Field(None, min_length=1, description='names such as "near" or "packed apart"')
     cpu_sets: _Some[GatewayCpuSets] = Field(
@@ -121,6 +123,12 @@ def generate_tunables(
             ordered=True,
             applies_when=wirelane | {"mode": ("pipelined",)},
         ),
+        Tunable(
+            "threaded_napi",
+            "Threaded NAPI",
+            narrowing.threaded_napi or (False, True),
+            applies_when={"engine": ("kernel",)},
+        ),
         *(
             Tunable(name, f"Placement{name.removeprefix('placement').upper().replace('_', ' ')}", placement)
             for name in names
@@ -175,12 +183,14 @@ def check_cpu_sets(sets: GatewayCpuSets, topologies: Mapping[Gateway, Topology])
 
 def _can_apply(tunable: Tunable, engine: Sequence[str], mode: Sequence[str]) -> bool:
     needs = tunable.applies_when or {}
-    return not ("engine" in needs and "wirelane" not in engine) and not ("mode" in needs and "pipelined" not in mode)
+    return all(
+        not set(needs[name]).isdisjoint(has) for name, has in (("engine", engine), ("mode", mode)) if name in needs
+    )
 
 
 def _engines(engines: Sequence[Engine], narrowing: Narrowing) -> tuple[Engine, ...]:
     if not engines:
-        raise ValueError("no engine runs on both gateways; install wirelane or wireguard-go on them")
+        raise ValueError("no engine runs on both gateways; install wirelane, wireguard-go or a kernel with WireGuard")
     for engine in narrowing.engine or ():
         if engine not in engines:
             raise ValueError(f"engine {engine} does not run on both gateways; {', '.join(engines)} would")
@@ -188,6 +198,8 @@ def _engines(engines: Sequence[Engine], narrowing: Narrowing) -> tuple[Engine, .
 
 
 def _modes(engine: Sequence[Engine], narrowing: Narrowing) -> tuple[Mode, ...]:
+    if "kernel" not in engine and narrowing.threaded_napi is not None:
+        raise ValueError(f"threaded_napi is a tunable of kernel, which is not among the engines: {', '.join(engine)}")
     if "wirelane" not in engine:
         for name in ("mode", "crypto_workers", "numa_policy", "batch_packets", "socket_buffer_bytes"):
             if getattr(narrowing, name) is not None:
@@ -221,7 +233,9 @@ def _placements(
 
 def _check_stages(sets: GatewayCpuSets, engine: Sequence[Engine], mode: Sequence[Mode]) -> None:
     """A set of the user's own must fit every engine and mode of the space, or half of the candidates were invalid."""
-    stages = {"wireguard-go": ("process",), "inline": INLINE_STAGES, "pipelined": PIPELINED_STAGES}
+    stages = {
+        "wireguard-go": ("process",), "kernel": NAPI_STAGES, "inline": INLINE_STAGES, "pipelined": PIPELINED_STAGES
+    }  # fmt: skip
     for kind in (*(name for name in engine if name != "wirelane"), *mode):
         for gateway in GATEWAYS:
             stray = set(getattr(sets, gateway).used()) - set(stages[kind])

@@ -29,6 +29,7 @@ KEYS_FOLDER = "/etc/wiretune/keys"
 WIRELANE = "/usr/local/bin/wirelane"
 WIRELANE_UNIT = "wiretune-wirelane.service"
 WIREGUARD_GO_UNIT = "wiretune-wireguard-go@.service"
+STOCK_PROGRAMS = ("wg-quick", "wg", "ip", "flock", "bash")
 STATIC_FILES = ("apply.yml", "snapshot.yml", "services.yml", "rollback.yml", "keys.sh", "inventory.ini")
 
 
@@ -93,6 +94,7 @@ class GatewayPlan:
             "far": site.gateway(far),
             "cpu_sets": cpu_sets.used(),
             "process_cpus": process_cpus(candidate, cpu_sets),
+            "napi_cpus": parse_cpulist(cpu_sets.napi),
             "numa_policy": policy,
             "numa_mask": mask,
             "lanes": self.lanes,
@@ -119,10 +121,13 @@ def gateway_plan(source: BundleSource, name: Gateway) -> GatewayPlan:
         )
         for lane in lanes
     )
+    stock_units = tuple(f"wg-quick@{lane.interface}.service" for lane in lanes)
     if source.winner.engine == "wirelane":
         engine: tuple[PlacedFile, ...] = (*_wirelane_files(name), sysctl)
         units: tuple[str, ...] = (WIRELANE_UNIT,)
         programs: tuple[str, ...] = (WIRELANE, "wg", "ip", "bash")
+    elif source.winner.engine == "kernel":
+        engine, units, programs = (*stock, routes, sysctl), stock_units, STOCK_PROGRAMS
     else:
         engine = (*_wireguard_go_files(name, lanes), routes, sysctl)
         units = tuple(WIREGUARD_GO_UNIT.replace("@", f"@{lane.interface}") for lane in lanes)
@@ -132,8 +137,8 @@ def gateway_plan(source: BundleSource, name: Gateway) -> GatewayPlan:
         source=source,
         lanes=lanes,
         files={"engine": engine, "stock": (*stock, routes, sysctl)},
-        units={"engine": units, "stock": tuple(f"wg-quick@{lane.interface}.service" for lane in lanes)},
-        programs={"engine": programs, "stock": ("wg-quick", "wg", "ip", "flock", "bash")},
+        units={"engine": units, "stock": stock_units},
+        programs={"engine": programs, "stock": STOCK_PROGRAMS},
     )
 
 

@@ -30,6 +30,7 @@ class EngineName(StrEnum):
     """What carries the tunnels."""
 
     WIRELANE = "wirelane"
+    KERNEL = "kernel"
     WIREGUARD_GO = "wireguard-go"
 
 

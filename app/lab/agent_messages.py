@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.lab.driver import LabError
-from tuner.candidate import MAX_LANES
+from tuner.candidate import MAX_LANES, Engine
 from tuner.topology import Topology
 
 MAX_FINGERPRINT_BYTES = 64 << 10
@@ -60,7 +60,7 @@ class Facts(_Message):
 
     fingerprint: BoundedJson
     topology: Topology
-    engines: tuple[Literal["wirelane", "wireguard-go"], ...] = Field(max_length=8)
+    engines: tuple[Engine, ...] = Field(max_length=8)
 
 
 class ReadBack(_Message):
@@ -81,6 +81,7 @@ class Moment(_Message):
     ticks_per_s: int = Field(gt=0, le=100_000)
     proc_stat: str = Field(max_length=1 << 20)
     process_stats: tuple[Text, ...] = Field(max_length=MAX_LANES)
+    kernel_worker_ticks: dict[int, Annotated[int, Field(ge=0)]] = Field({}, max_length=8192)
     net_dev: str = Field(max_length=1 << 20)
 
 

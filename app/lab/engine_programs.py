@@ -26,5 +26,5 @@ class EnginePrograms:
     wireguard_go: tuple[str, ...] = field(default_factory=_wireguard_go)
 
     def of(self, engine: str) -> tuple[str, ...]:
-        """The programs to try for an engine of a candidate."""
-        return self.wirelane if engine == "wirelane" else self.wireguard_go
+        """The programs to try for an engine of a candidate; none for the kernel's."""
+        return {"wirelane": self.wirelane, "wireguard-go": self.wireguard_go}.get(engine, ())

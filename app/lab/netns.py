@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
 from app.lab.agent_messages import Facts, FarMeasurement, Measurement, Preparation, ReadBack, checked
@@ -28,7 +28,7 @@ from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
 from app.lab.rate_workload import search_rate_of
 from app.lab.sampling import sample_of
 from app.lab.wirelane_config import wirelane_toml
-from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Gateway, parse_cpulist
+from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Engine, Gateway, parse_cpulist
 from tuner.samples import Sample, Workload
 
 UNDERLAY_MTU = 1500
@@ -196,7 +196,7 @@ class NetnsDriver:
                 "gateway_preparation": {"state_folder": str(gateway.state_folder), "key_pairs": self._key_pairs},
                 "gateway_rollback": {"state_folder": str(gateway.state_folder)},
                 "gateway_facts": {
-                    "engine_paths": {engine: list(self._programs.of(engine)) for engine in ("wirelane", "wireguard-go")}
+                    "engine_paths": {engine: list(self._programs.of(engine)) for engine in get_args(Engine)}
                 },
                 **variables.get(name, {}),
             }
@@ -243,6 +243,7 @@ class NetnsDriver:
             "engine_paths": list(self._programs.of(candidate.engine)),
             "config": wirelane_toml(candidate, gateway, peer_keys) if is_wirelane else "",
             "mtu": candidate.mtu,
+            "threaded_napi": candidate.threaded_napi,
             "process_cpu_set": cpu_sets.get("process", ""),
             "stage_cpu_sets": {stage: parse_cpulist(cpus) for stage, cpus in cpu_sets.items()},
             "socket_buffer_bytes": candidate.socket_buffer_bytes if is_wirelane else 0,

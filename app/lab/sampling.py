@@ -15,6 +15,9 @@ from tuner.samples import GatewayUsage, Sample, Workload
 TCP_AND_IPV4_BYTES = 52
 """IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
 FORWARD, REVERSE = (("a", "b"),), (("b", "a"),)
+KERNEL_COST = (
+    "CPU time of kernel WireGuard is that of all softirqs and kernel workers of the host, the traffic's included"
+)
 LOSS_DISAGREEMENT = 0.02
 """Interface counters and iperf3 see slightly different moments; a larger gap is iperf3's fault (before 3.21)."""
 
@@ -24,7 +27,11 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
     try:
         window_s = {"a": _window_s(a), "b": _window_s(b)}
         counters = {"a": _interfaces(a), "b": _interfaces(b)}
-        usage = {"a": gateway_usage(a.opened, a.closed), "b": gateway_usage(b.opened, b.closed)}
+        in_kernel = candidate.engine == "kernel"
+        usage = {
+            "a": gateway_usage(a.opened, a.closed, in_kernel=in_kernel),
+            "b": gateway_usage(b.opened, b.closed, in_kernel=in_kernel),
+        }
         shares = lane_shares(candidate.lanes, workload, counters)
         if workload.tool == "pktgen":
             traffic = _generated(workload, candidate.mtu, counters, window_s)
@@ -49,26 +56,34 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         data_plane_cpu_s_per_gbit=data_plane_cpu_s / (traffic.gbps * traffic.duration_s),
         argv=a.argv + b.argv,
         tool_version=a.tool_version,
-        warnings=a.warnings + traffic.warnings,
+        warnings=a.warnings + traffic.warnings + ((KERNEL_COST,) if in_kernel else ()),
     )
 
 
-def gateway_usage(opened: Moment, closed: Moment) -> GatewayUsage:
-    """What one gateway spent between two moments. Raises ValueError where they do not belong together."""
+def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) -> GatewayUsage:
+    """What one gateway spent between two moments. Raises ValueError where they do not belong together.
+
+    `in_kernel`: the data plane has no process. Softirqs and kernel workers are counted as its own, whatever they did.
+    """
     before, after = parse_stat(opened.proc_stat), parse_stat(closed.proc_stat)
     busy: dict[int, float] = {}
-    total_ticks = steal_ticks = 0
+    total_ticks = steal_ticks = softirq_ticks = 0
     for cpu in sorted(before.keys() & after.keys()):
         total = after[cpu].total - before[cpu].total
         idle = after[cpu].idle - before[cpu].idle
         busy[cpu] = min(1.0, max(0.0, 1 - idle / total)) if total > 0 else 0.0
         total_ticks += max(0, total)
         steal_ticks += max(0, after[cpu].steal - before[cpu].steal)
+        softirq_ticks += max(0, after[cpu].softirq - before[cpu].softirq)
     if len(opened.process_stats) != len(closed.process_stats):
         raise ValueError("the engine's processes changed during the measurement")
     engine_ticks = sum(map(parse_process_ticks, closed.process_stats)) - sum(
         map(parse_process_ticks, opened.process_stats)
     )
+    if in_kernel:
+        workers = opened.kernel_worker_ticks.keys() & closed.kernel_worker_ticks.keys()
+        worked = (closed.kernel_worker_ticks[pid] - opened.kernel_worker_ticks[pid] for pid in workers)
+        engine_ticks += softirq_ticks + sum(max(0, ticks) for ticks in worked)
     return GatewayUsage(
         cpu_busy_ratio=busy,
         data_plane_cpu_s=max(0, engine_ticks) / closed.ticks_per_s,

@@ -11,6 +11,7 @@ class CpuTicks(NamedTuple):
     total: int
     idle: int
     steal: int
+    softirq: int
 
 
 class InterfaceCounters(NamedTuple):
@@ -34,7 +35,7 @@ def parse_stat(text: str) -> dict[int, CpuTicks]:
         if len(ticks) < 8:
             raise ValueError(f"/proc/stat has a line of {len(ticks)} values for {name}")
         if name != "cpu":
-            cpus[int(name[3:])] = CpuTicks(total=sum(ticks), idle=ticks[3] + ticks[4], steal=ticks[7])
+            cpus[int(name[3:])] = CpuTicks(total=sum(ticks), idle=ticks[3] + ticks[4], steal=ticks[7], softirq=ticks[6])
     if not cpus:
         raise ValueError("/proc/stat has no line for a CPU")
     return cpus

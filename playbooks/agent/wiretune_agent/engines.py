@@ -1,4 +1,4 @@
-"""Starting and stopping the data plane of a gateway: one process for wirelane, one a lane for wireguard-go."""
+"""Starting and stopping the data plane: a process for wirelane, one a lane for wireguard-go, none for the kernel."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import keys
+from wiretune_agent import kernel_wireguard, keys
 from wiretune_agent.command import attempt, missing_program, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import POLL_S, Process, ancestors, stop
 
 RECORD = "engine.json"
+LANES_RECORD = "lanes.json"
+NETWORK = Path("/sys/class/net")
 TUN = Path("/dev/net/tun")
 UAPI_FOLDER = Path("/run/wireguard")
-START_TIMEOUT_S = 8.0
+START_TIMEOUT_S = 20.0
 LOG_TAIL_BYTES = 2000
+
+
+def available(engine: str, paths: Sequence[str]) -> bool:
+    """Whether this gateway can run the engine: a program that is there may still lack its libraries or its kernel."""
+    if engine == "kernel":
+        return kernel_wireguard.present()
+    program = find(paths)
+    return program is not None and attempt([program, "--version"], timeout_s=15).returncode == 0
 
 
 def find(paths: Sequence[str]) -> str | None:
@@ -32,13 +42,17 @@ def find(paths: Sequence[str]) -> str | None:
 
 def start(state_folder: Path, arguments: Mapping[str, Any]) -> None:
     """Start the engine of `arguments` (see `gateway.apply`); returns when every lane forwards."""
-    _require_tun()
     for lane in arguments["lanes"]:
-        _require_free_port(lane["listen_port"])
-    program = find(arguments["engine_paths"])
-    if program is None:
-        raise missing_program(arguments["engine_paths"][0])
+        _require_free(lane)
+    (state_folder / LANES_RECORD).write_text(json.dumps([lane["interface"] for lane in arguments["lanes"]]))
     try:
+        if arguments["engine"] == "kernel":
+            _start_kernel(state_folder, arguments)
+            return
+        _require_tun()
+        program = find(arguments["engine_paths"])
+        if program is None:
+            raise missing_program(arguments["engine_paths"][0])
         if arguments["engine"] == "wirelane":
             _start_wirelane(state_folder, program, arguments)
         else:
@@ -49,17 +63,45 @@ def start(state_folder: Path, arguments: Mapping[str, Any]) -> None:
 
 
 def recorded(state_folder: Path) -> list[Process]:
-    """The engine's processes as `start` left them; empty when none was started."""
+    """The engine's processes, or its kernel threads, as `start` left them; empty when none was started."""
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
         return [Process(int(pid), int(ticks)) for pid, ticks in json.loads((state_folder / RECORD).read_text())]
     return []
 
 
-def stop_recorded(state_folder: Path) -> None:
-    """End the engine that `start` had started here, if it still runs."""
+def lanes_of(state_folder: Path) -> list[str]:
+    """The devices of the engine that `start` has started; empty when none was."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return [str(interface) for interface in json.loads((state_folder / LANES_RECORD).read_text())]
+    return []
+
+
+def fault(state_folder: Path) -> str | None:
+    """What is missing of the engine that was started: a process that died, a lane that is gone; None: all is there."""
+    for process in recorded(state_folder):
+        if not process.alive:
+            return f"process {process.pid} is gone"
+    for interface in lanes_of(state_folder):
+        if not (NETWORK / interface).exists():
+            return f"{interface} is gone"
+    return None
+
+
+def stop_recorded(state_folder: Path, namespace: str = "") -> None:
+    """End the engine that `start` had started here, if it still runs, and remove lanes that outlived it.
+
+    `namespace`: where the lanes are, for a caller outside of it.
+    """
     own = ancestors()
-    stop(process for process in recorded(state_folder) if process.pid not in own)
-    (state_folder / RECORD).unlink(missing_ok=True)
+    # Kernel threads heed no signal: they end with their device.
+    stop(one for one in recorded(state_folder) if one.pid not in own and not one.of_kernel)
+    lanes = lanes_of(state_folder)
+    if lanes:
+        # Most are gone with their engine, or go just now: no complaint then.
+        argv = ["ip", *(["-n", namespace] if namespace else []), "-force", "-batch", "-"]
+        attempt(argv, stdin="".join(f"link delete {interface}\n" for interface in lanes))
+    for record in (RECORD, LANES_RECORD):
+        (state_folder / record).unlink(missing_ok=True)
 
 
 def log_tail(state_folder: Path) -> str:
@@ -93,6 +135,22 @@ def _start_wireguard_go(state_folder: Path, program: str, arguments: Mapping[str
         log = state_folder / f"engine-{interface}.log"
         started.append(_launch(state_folder, [*confined, program, "-f", interface], log))
     _wait(started, state_folder, lambda: all((UAPI_FOLDER / f"{lane['interface']}.sock").exists() for lane in lanes))
+    _configure(state_folder, arguments)
+
+
+def _start_kernel(state_folder: Path, arguments: Mapping[str, Any]) -> None:
+    kernel_wireguard.make_devices(arguments["lanes"])
+    _configure(state_folder, arguments)
+    if arguments["threaded_napi"]:
+        for thread in kernel_wireguard.thread_receivers(
+            arguments["lanes"], arguments["stage_cpu_sets"].get("napi", [])
+        ):
+            _record(state_folder, thread)
+
+
+def _configure(state_folder: Path, arguments: Mapping[str, Any]) -> None:
+    """Keys, peer, address, MTU and routes of devices that take them from `wg` and `ip`."""
+    lanes = arguments["lanes"]
     for index, lane in enumerate(lanes):
         peer = ["peer", lane["peer_public_key"], "endpoint", lane["endpoint"]]
         peer += ["allowed-ips", ",".join(lane["allowed_ips"])]
@@ -125,8 +183,12 @@ def _launch(state_folder: Path, argv: Sequence[str], log: Path) -> subprocess.Po
         os.close(descriptor)
     identity = Process.of(process.pid)
     if identity is not None:
-        (state_folder / RECORD).write_text(json.dumps([*recorded(state_folder), identity]))
+        _record(state_folder, identity)
     return process
+
+
+def _record(state_folder: Path, process: Process) -> None:
+    (state_folder / RECORD).write_text(json.dumps([*recorded(state_folder), process]))
 
 
 def _wait(started: Sequence[subprocess.Popen[bytes]], state_folder: Path, ready: Callable[[], bool]) -> None:
@@ -159,7 +221,13 @@ def _require_tun() -> None:
         raise AgentError(f"the gateway has no TUN device: {TUN}: {error.strerror}", hint=hint) from error
 
 
-def _require_free_port(port: int) -> None:
+def _require_free(lane: Mapping[str, Any]) -> None:
+    port, interface = lane["listen_port"], lane["interface"]
+    if (NETWORK / interface).exists():
+        raise AgentError(
+            f"the gateway has an interface {interface} that is not of this testbed",
+            hint="remove or rename it, or tear down the testbed that made it",
+        )
     listeners = attempt(["ss", "-H", "-u", "-n", "-a", "-p", f"sport = :{port}"]).stdout.strip()
     if listeners:
         raise AgentError(

@@ -41,7 +41,9 @@ def gather(arguments: Mapping[str, Any]) -> dict[str, Any]:
             "programs": versions(programs),
             "python": platform.python_version(),
         },
-        "engines": sorted(engine for engine, program in programs.items() if program),
+        "engines": sorted(
+            engine for engine, paths in arguments["engine_paths"].items() if engines.available(engine, paths)
+        ),
     }
 
 

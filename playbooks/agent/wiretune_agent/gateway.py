@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import engines, keys, sysctls
-from wiretune_agent.command import attempt, run_json
 from wiretune_agent.errors import AgentError
 
 
@@ -25,13 +24,14 @@ def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Replace whatever candidate runs by this one.
 
-    `arguments`: state_folder, engine, engine_paths, config (wirelane's TOML), mtu, process_cpu_set, routes,
-    route_source, sysctls, lanes (each: interface, listen_port, address, peer_public_key, endpoint, allowed_ips).
+    `arguments`: state_folder, engine, engine_paths, config (wirelane's TOML), mtu, process_cpu_set, stage_cpu_sets,
+    threaded_napi, routes, route_source, sysctls, lanes (each: interface, listen_port, address, peer_public_key,
+    endpoint, allowed_ips).
     """
     folder = _state_folder(arguments)
     if not folder.is_dir():
         raise AgentError(f"the gateway has no state folder {folder}", hint="provision the testbed first")
-    _stop(folder)
+    engines.stop_recorded(folder)
     sysctls.apply(arguments["sysctls"], folder)
     engines.start(folder, arguments)
     return {"engine_pids": [process.pid for process in engines.recorded(folder)]}
@@ -40,18 +40,9 @@ def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def rollback(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Stop the applied candidate; settings are back to before the first apply. `arguments`: state_folder."""
     folder = _state_folder(arguments)
-    _stop(folder)
+    engines.stop_recorded(folder)
     sysctls.restore(folder)
     return {}
-
-
-def _stop(folder: Path) -> None:
-    engines.stop_recorded(folder)
-    for link in run_json(["ip", "-j", "link", "show"]):
-        name = link["ifname"]
-        if name.startswith("wl") and name[2:].isdigit():
-            # A device that outlived its engine; it may go by itself just now, hence no complaint if it is gone.
-            attempt(["ip", "link", "delete", name])
 
 
 def _state_folder(arguments: Mapping[str, Any]) -> Path:

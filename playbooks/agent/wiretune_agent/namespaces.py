@@ -42,7 +42,7 @@ def create(arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise AgentError("network namespaces need root", hint="run it with sudo")
     gateways = arguments["gateways"]
     for gateway in gateways:
-        engines.stop_recorded(Path(gateway["state_folder"]))
+        engines.stop_recorded(Path(gateway["state_folder"]), gateway["namespace"])
         _end_processes(gateway["namespace"])
     damages = [damage for gateway in gateways for damage in _damages(gateway, arguments["underlay_mtu"])]
     if damages:
@@ -63,7 +63,7 @@ def remove(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Remove every process, namespace, interface and folder of the testbed; works from the names alone."""
     for gateway in arguments["gateways"]:
         folder = Path(gateway["state_folder"])
-        engines.stop_recorded(folder)
+        engines.stop_recorded(folder, gateway["namespace"])
         _end_processes(gateway["namespace"])
         _delete_namespace(gateway["namespace"])
         if folder.exists():

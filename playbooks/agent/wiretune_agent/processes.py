@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 POLL_S = 0.005
+KTHREADD = 2
 
 
 class Process(NamedTuple):
@@ -28,6 +29,12 @@ class Process(NamedTuple):
         if not fields or (fields[0] in "ZX" and int(fields[17]) <= 1):
             return None
         return cls(pid, int(fields[19]))
+
+    @property
+    def of_kernel(self) -> bool:
+        """Whether it is a kernel thread: those descend from kthreadd, which is process 2."""
+        fields = stat_fields(self.pid)
+        return fields is not None and int(fields[1]) == KTHREADD
 
     @property
     def alive(self) -> bool:

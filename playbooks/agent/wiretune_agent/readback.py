@@ -18,6 +18,8 @@ from wiretune_agent.errors import AgentError
 ANSWER_TIMEOUT_S = 6.0
 DISCARD_PORT = 9
 HIDDEN = "(hidden)"
+ONLY_STAGE = {"wireguard-go": "process", "kernel": "napi"}
+"""Engines whose threads all do the same."""
 MAX_CONTROL_REPLY_BYTES = 1 << 20
 
 
@@ -29,14 +31,15 @@ def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     folder = Path(arguments["state_folder"])
     processes = engines.recorded(folder)
-    if not processes or not all(process.alive for process in processes):
+    fault = engines.fault(folder) if engines.lanes_of(folder) else "it was not started"
+    if fault:
         raise AgentError(
-            f"{arguments['engine']} died right after it had started",
+            f"{arguments['engine']} died right after it had started: {fault}",
             blame="candidate",
             detail=engines.log_tail(folder),
         )
     observed: dict[str, Any] = {
-        "lanes": {lane["interface"]: _lane(lane, folder) for lane in arguments["lanes"]},
+        "lanes": {lane["interface"]: _lane(lane, folder, arguments["engine"]) for lane in arguments["lanes"]},
         "routes": [
             route
             for destination in arguments["routes"]
@@ -76,11 +79,11 @@ def parse_socket_memory(text: str) -> dict[str, int] | None:
     return {"receive_bytes": int(found.group(1)), "send_bytes": int(found.group(2))} if found else None
 
 
-def _lane(lane: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _lane(lane: Mapping[str, Any], folder: Path, engine: str) -> dict[str, Any]:
     interface = lane["interface"]
     links = run_json(["ip", "-j", "address", "show", "dev", interface])
     link = links[0] if links else {}
-    if (engines.UAPI_FOLDER / f"{interface}.sock").exists():
+    if engine == "kernel" or (engines.UAPI_FOLDER / f"{interface}.sock").exists():
         device = parse_wg_dump(run(["wg", "show", interface, "dump"]))
     else:
         device = _device_of_control_socket(interface, folder)
@@ -102,7 +105,7 @@ def _device_of_control_socket(interface: str, folder: Path) -> dict[str, Any]:
 
 
 def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]:
-    """Stage and allowed CPUs of every thread, as the kernel says; "process" where the engine has no stages."""
+    """Stage and allowed CPUs of every thread, as the kernel says; the engine's one stage where it tells none."""
     stages: dict[int, str] = {}
     if engine == "wirelane":
         for lane in _ask(folder / "control.sock", "placement")["lanes"]:
@@ -115,7 +118,7 @@ def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]
             except OSError:
                 continue  # The thread ended in between; it places nothing any more.
             allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
-            stage = stages.pop(int(task.name), "") if engine == "wirelane" else "process"
+            stage = stages.pop(int(task.name), "") if engine == "wirelane" else ONLY_STAGE[engine]
             threads.append({"tid": int(task.name), "stage": stage, "cpus": allowed.group(1) if allowed else ""})
     if stages:
         raise AgentError(f"wirelane reports threads that the kernel does not know: {sorted(stages)}", blame="candidate")
@@ -193,8 +196,8 @@ def _placement_differences(
             yield f"no thread runs the stage {stage}"
         for thread in placed:
             cpus = _cpus(thread["cpus"])
-            # A thread of wirelane is pinned to one CPU of its stage's set; wireguard-go's may use the whole set.
-            fits = cpus <= set(wanted) and (len(cpus) == 1 or engine != "wirelane")
+            # A thread is pinned to one CPU of its stage's set; those of wireguard-go may use the whole set.
+            fits = cpus <= set(wanted) and (len(cpus) == 1 or engine == "wireguard-go")
             if not fits:
                 yield f"thread {thread['tid']} of stage {stage} may run on {thread['cpus']} instead of {wanted}"
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines
+from wiretune_agent import engines, kernel_wireguard
 from wiretune_agent.errors import AgentError
 
 
@@ -19,19 +19,20 @@ class EngineWatch:
 
     def __init__(self, state_folder: Path) -> None:
         self._folder = state_folder
+        self._in_kernel = all(process.of_kernel for process in engines.recorded(state_folder))
         self.processes = engines.recorded(state_folder)
-        if not self.processes:
+        if not engines.lanes_of(state_folder):
             raise AgentError("no candidate is applied on this gateway", hint="apply one before measuring")
 
     def check(self) -> None:
-        """Raises AgentError that blames the candidate as soon as one of the engine's processes is gone."""
-        for process in self.processes:
-            if not process.alive:
-                raise AgentError(
-                    f"the data plane died during the measurement: process {process.pid} is gone",
-                    blame="candidate",
-                    detail=engines.log_tail(self._folder),
-                )
+        """Raises AgentError that blames the candidate as soon as one of the engine's processes or lanes is gone."""
+        fault = engines.fault(self._folder)
+        if fault:
+            raise AgentError(
+                f"the data plane died during the measurement: {fault}",
+                blame="candidate",
+                detail=engines.log_tail(self._folder),
+            )
 
     def moment(self) -> dict[str, Any]:
         """The counters of now."""
@@ -41,6 +42,7 @@ class EngineWatch:
             "ticks_per_s": os.sysconf("SC_CLK_TCK"),
             "proc_stat": _cpu_lines(),
             "process_stats": [_stat(process.pid) for process in self.processes],
+            "kernel_worker_ticks": kernel_wireguard.worker_ticks() if self._in_kernel else {},
             "net_dev": Path("/proc/net/dev").read_text(),
         }
 

@@ -26,6 +26,13 @@ WIREGUARD_GO = Candidate(
     lanes=2,
     cpu_sets=GatewayCpuSets(a=StageCpuSets(process="0"), b=StageCpuSets(process="1")),
 )
+KERNEL = Candidate(
+    engine="kernel",
+    mode=None,
+    lanes=3,
+    threaded_napi=True,
+    cpu_sets=GatewayCpuSets(a=StageCpuSets(napi="0-1"), b=StageCpuSets(napi="2")),
+)
 
 
 def sample(throughput_gbps: float) -> Sample:

@@ -15,7 +15,7 @@ from app.bundles.builder import build_bundle
 from app.bundles.contents import BundleSource
 from app.bundles.key_guard import SecretInBundleError
 from app.errors import StorageError
-from tests.unit.bundles.sources import INLINE, PUBLIC_KEY, WIREGUARD_GO, block, result, source, trial
+from tests.unit.bundles.sources import INLINE, KERNEL, PUBLIC_KEY, WIREGUARD_GO, block, result, source, trial
 from tuner.candidate import Candidate
 
 
@@ -26,10 +26,26 @@ def unpack(archive: Path, folder: Path) -> Path:
     return top
 
 
-@pytest.fixture(params=[INLINE, WIREGUARD_GO], ids=["wirelane", "wireguard-go"])
+@pytest.fixture(params=[INLINE, WIREGUARD_GO, KERNEL], ids=["wirelane", "wireguard-go", "kernel"])
 def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     build_bundle(source(request.param), tmp_path / "out.tar.gz")
     return unpack(tmp_path / "out.tar.gz", tmp_path / "unpacked")
+
+
+def test_in_tree_wireguard_gets_its_pinned_threads_from_wg_quick(tmp_path: Path) -> None:
+    build_bundle(source(KERNEL), tmp_path / "out.tar.gz")
+    top = unpack(tmp_path / "out.tar.gz", tmp_path / "unpacked")
+    plan = json.loads((top / "vars.json").read_text())["gateways"]
+    assert plan["a"]["units"]["engine"] == plan["a"]["units"]["stock"]
+    pinned = {side: [_napi_cpu(path) for path in sorted((top / side / "wg-quick").glob("*.conf"))] for side in "ab"}
+    assert pinned == {"a": ["0", "1", "0"], "b": ["2", "2", "2"]}
+
+
+def _napi_cpu(config: Path) -> str:
+    lines = config.read_text().splitlines()
+    assert "PostUp = echo 1 > /sys/class/net/%i/threaded" in lines
+    (pin,) = (line for line in lines if "taskset" in line)
+    return pin.split()[-1]
 
 
 def test_two_builds_are_byte_identical(tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def lead(outputs: list[str], end: dict[str, Any], start: dict[str, Any]) -> Lead
 ZERO = (0, 0, 0, 0)
 
 
+def test_kernel_engine_is_charged_with_softirqs_and_the_workers_that_lived_throughout() -> None:
+    kernel_a = {"process_stats": [], "proc_stat": "cpu0 0 0 0 900 0 0 40 0 0 0\n"}
+    start = moment(0, 0, 0, wl0=ZERO) | kernel_a | {"kernel_worker_ticks": {7: 10, 8: 99}}
+    later = {"proc_stat": "cpu0 0 0 0 1000 0 0 100 0 0 0\n", "kernel_worker_ticks": {7: 50, 9: 400}}
+    end = moment(2, 0, 0, wl0=(9, 9, 9, 9)) | kernel_a | later
+    output = (DATA / "iperf3-3.12-tcp-forward.json").read_text()
+    far = FarWorkload.model_validate({"opened": start, "closed": end, "argv": []})
+    sample = sample_of(Candidate(engine="kernel", mode=None), Workload(flows=1), lead([output], end, start), far)
+    assert sample.gateways["a"].data_plane_cpu_s == pytest.approx((60 + 40) / 100)
+    assert any("softirqs" in warning for warning in sample.warnings)
+
+
 def test_tcp_over_two_lanes() -> None:
     output = (DATA / "iperf3-3.12-tcp-forward.json").read_text()
     a = lead([output, output], moment(2, 300, 50, wl0=ZERO, wl1=ZERO), moment(0, 100, 0, wl0=ZERO, wl1=ZERO))

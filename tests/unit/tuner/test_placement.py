@@ -76,6 +76,13 @@ def test_wireguard_go_is_confined_as_a_whole() -> None:
     assert sets_of(placed(Candidate(engine="wireguard-go", mode=None), "near", SMT_HOST)) == {"process": "4-7,12-15"}
 
 
+def test_in_tree_wireguard_places_a_thread_a_lane_and_only_with_threaded_napi() -> None:
+    threaded = Candidate(engine="kernel", mode=None, lanes=2, threaded_napi=True)
+    assert sets_of(placed(threaded, "near", SMT_HOST)) == {"napi": "4-5"}
+    softirq = threaded.model_copy(update={"threaded_napi": False})
+    assert placed(softirq, "near", SMT_HOST) == softirq
+
+
 # -- symmetry ---------------------------------------------------------------------------------------------------------
 
 HOSTS = st.builds(

@@ -102,6 +102,16 @@ def test_own_cpu_sets_replace_the_generated_placements() -> None:
     assert {candidate.cpu_sets for candidate in candidates} == {own}
 
 
+def test_in_tree_wireguard_is_the_baseline_where_it_is_searched() -> None:
+    engines = ("wirelane", "kernel")
+    space = host_space(TWO_CPUS, shared=False, engines=engines)
+    assert space.baseline() == Candidate(engine="kernel", mode=None)
+    assert any(candidate.threaded_napi and candidate.cpu_sets.a.napi for candidate in space.expert_candidates())
+    without = host_space(TWO_CPUS, shared=False, engines=engines, narrowing=Narrowing(engine="wirelane"))
+    assert without.baseline().engine == "wirelane"
+    assert all(candidate.engine == "wirelane" for candidate in without.expert_candidates())
+
+
 def test_users_baseline_is_taken() -> None:
     own = Candidate(lanes=2, batch_packets=32)
     assert host_space(TWO_CPUS, shared=True, narrowing=Narrowing(baseline=own)).baseline() == own
@@ -118,6 +128,7 @@ def test_users_baseline_is_taken() -> None:
         ({"placement": "far"}, "'far' does not exist on these hosts; unpinned, near"),
         ({"mode": "inline", "crypto_workers": 2}, "leaves out"),
         ({"engine": "wireguard-go", "batch_packets": 8}, "tunable of wirelane"),
+        ({"threaded_napi": True}, "tunable of kernel"),
         (
             {"mode": "inline", "engine": "wirelane", "cpu_sets": {"a": {"tx": "7"}}},
             "gateway a: .*CPU 7.*usable are 0-1",

@@ -675,7 +675,7 @@ export interface components {
              * @default wirelane
              * @enum {string}
              */
-            engine: "wirelane" | "wireguard-go";
+            engine: "wirelane" | "kernel" | "wireguard-go";
             /**
              * Mode
              * @description wirelane's architecture; null for an engine without modes
@@ -694,9 +694,16 @@ export interface components {
              */
             crypto_workers?: number | null;
             /**
+             * Threaded Napi
+             * @description engine kernel: receive in a kernel thread a lane, not in softirq
+             * @default false
+             */
+            threaded_napi: boolean;
+            /**
              * @default {
              *       "a": {
              *         "crypto": "",
+             *         "napi": "",
              *         "process": "",
              *         "read": "",
              *         "rx": "",
@@ -705,6 +712,7 @@ export interface components {
              *       },
              *       "b": {
              *         "crypto": "",
+             *         "napi": "",
              *         "process": "",
              *         "read": "",
              *         "rx": "",
@@ -898,7 +906,8 @@ export interface components {
              *       "read": "",
              *       "crypto": "",
              *       "write": "",
-             *       "process": ""
+             *       "process": "",
+             *       "napi": ""
              *     }
              */
             a: components["schemas"]["StageCpuSets"];
@@ -909,7 +918,8 @@ export interface components {
              *       "read": "",
              *       "crypto": "",
              *       "write": "",
-             *       "process": ""
+             *       "process": "",
+             *       "napi": ""
              *     }
              */
             b: components["schemas"]["StageCpuSets"];
@@ -928,7 +938,7 @@ export interface components {
             };
             /**
              * Data Plane Cpu S
-             * @description CPU seconds of the engine's processes
+             * @description CPU seconds of the engine's processes, or of softirqs and kernel workers
              */
             data_plane_cpu_s: number;
             /**
@@ -954,7 +964,7 @@ export interface components {
                 [key: string]: unknown;
             };
             /** Engines */
-            engines: ("wirelane" | "wireguard-go")[];
+            engines: ("wirelane" | "kernel" | "wireguard-go")[];
         };
         /**
          * Health
@@ -1019,9 +1029,11 @@ export interface components {
              *       "engine": "wirelane",
              *       "mode": "inline",
              *       "lanes": 1,
+             *       "threaded_napi": false,
              *       "cpu_sets": {
              *         "a": {
              *           "crypto": "",
+             *           "napi": "",
              *           "process": "",
              *           "read": "",
              *           "rx": "",
@@ -1030,6 +1042,7 @@ export interface components {
              *         },
              *         "b": {
              *           "crypto": "",
+             *           "napi": "",
              *           "process": "",
              *           "read": "",
              *           "rx": "",
@@ -1144,9 +1157,11 @@ export interface components {
          */
         Narrowing: {
             /** Engine */
-            engine?: ("wirelane" | "wireguard-go")[] | null;
+            engine?: ("wirelane" | "kernel" | "wireguard-go")[] | null;
             /** Mode */
             mode?: ("inline" | "pipelined")[] | null;
+            /** Threaded Napi */
+            threaded_napi?: boolean[] | null;
             /** Lanes */
             lanes?: number[] | null;
             /**
@@ -1574,7 +1589,8 @@ export interface components {
          *
          *     Thread k of a stage is pinned to CPU number k mod |set| of its set; an empty set leaves it to the scheduler.
          *     `tx`/`rx` are the stages of inline mode, `read`/`crypto`/`write` those of pipelined mode, `process` confines
-         *     every thread of an engine that has no placement of its own (wireguard-go).
+         *     every thread of an engine that has no placement of its own (wireguard-go), `napi` holds the kernel threads that
+         *     receive for in-tree WireGuard with threaded NAPI, one a lane.
          */
         StageCpuSets: {
             /**
@@ -1607,6 +1623,11 @@ export interface components {
              * @default
              */
             process: string;
+            /**
+             * Napi
+             * @default
+             */
+            napi: string;
         };
         /**
          * StudyCreate
@@ -1651,7 +1672,7 @@ export interface components {
              * Engines
              * @description default: all that can run
              */
-            engines?: ("wirelane" | "wireguard-go")[] | null;
+            engines?: ("wirelane" | "kernel" | "wireguard-go")[] | null;
             /** @description narrows the space that the testbed's topology gives */
             space?: components["schemas"]["Narrowing"] | null;
             /**
