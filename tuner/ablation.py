@@ -26,6 +26,7 @@ _LABELS = {
     "mode": "mode",
     "lanes": "lanes",
     "crypto_workers": "crypto workers",
+    "threaded_napi": "threaded NAPI",
     "cpu_sets": "CPU sets",
     "numa_policy": "NUMA policy",
     "mtu": "MTU",
@@ -33,7 +34,7 @@ _LABELS = {
     "socket_buffer_bytes": "socket buffers",
 }
 # Fields that may have to change in the same step, since a candidate with only one of them changed is none.
-_BOUND = ("engine", "mode", "crypto_workers", "cpu_sets")
+_BOUND = ("engine", "mode", "crypto_workers", "threaded_napi", "cpu_sets")
 
 AblationState = Literal["measuring", "complete", "skipped"]
 
