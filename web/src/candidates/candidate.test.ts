@@ -2,12 +2,13 @@ import { describe, expect, it } from "vitest";
 import type { Candidate } from "../api/types";
 import { cpuSetsInWords, differenceOf } from "./candidate";
 
-const ANY = { tx: "", rx: "", read: "", crypto: "", write: "", process: "" };
+const ANY = { tx: "", rx: "", read: "", crypto: "", write: "", process: "", napi: "" };
 const BASELINE: Candidate = {
   engine: "wirelane",
   mode: "pipelined",
   lanes: 1,
   crypto_workers: 2,
+  threaded_napi: false,
   cpu_sets: { a: ANY, b: ANY },
   numa_policy: "local",
   mtu: 1420,

@@ -24,6 +24,7 @@ export function settingsOf(candidate: Candidate): Setting[] {
     { name: "Mode", value: candidate.mode ?? NONE },
     { name: "Lanes", value: String(candidate.lanes) },
     { name: "Crypto workers", value: String(candidate.crypto_workers ?? NONE) },
+    { name: "Threaded NAPI", value: candidate.engine === "kernel" ? (candidate.threaded_napi ? "on" : "off") : NONE },
     { name: "CPU sets, gateway a", value: cpuSetsInWords(candidate.cpu_sets.a) },
     { name: "CPU sets, gateway b", value: cpuSetsInWords(candidate.cpu_sets.b) },
     { name: "NUMA policy", value: candidate.numa_policy },

@@ -1,8 +1,8 @@
 import type { Candidate } from "../api/types";
 import { numberOf } from "../format/input";
 
-export type Stage = "tx" | "rx" | "read" | "crypto" | "write" | "process";
-export type Architecture = "inline" | "pipelined" | "wireguard-go";
+export type Stage = "tx" | "rx" | "read" | "crypto" | "write" | "process" | "napi";
+export type Architecture = "inline" | "pipelined" | "kernel" | "kernel-threaded" | "wireguard-go";
 
 /** A candidate as typed into a form. CPU sets are cpulists ("0-3,8") by gateway and stage; empty means any CPU. */
 export interface CandidateText {
@@ -19,6 +19,8 @@ export interface CandidateText {
 export const ARCHITECTURES: Record<Architecture, { label: string; stages: readonly Stage[] }> = {
   inline: { label: "wirelane, inline", stages: ["tx", "rx"] },
   pipelined: { label: "wirelane, pipelined", stages: ["read", "crypto", "write"] },
+  kernel: { label: "kernel", stages: [] },
+  "kernel-threaded": { label: "kernel, threaded NAPI", stages: ["napi"] },
   "wireguard-go": { label: "wireguard-go", stages: ["process"] },
 };
 
@@ -34,15 +36,16 @@ export const CANDIDATE_DEFAULTS: CandidateText = {
 };
 
 export function candidateOf(text: CandidateText): Candidate {
-  const wirelane = text.architecture !== "wireguard-go";
+  const mode = text.architecture === "inline" || text.architecture === "pipelined" ? text.architecture : null;
   const setsOf = (gateway: "a" | "b") => {
-    const sets: Record<Stage, string> = { tx: "", rx: "", read: "", crypto: "", write: "", process: "" };
+    const sets: Record<Stage, string> = { tx: "", rx: "", read: "", crypto: "", write: "", process: "", napi: "" };
     for (const stage of ARCHITECTURES[text.architecture].stages) sets[stage] = text.cpu_sets[gateway][stage]?.trim() ?? "";
     return sets;
   };
   return {
-    engine: wirelane ? "wirelane" : "wireguard-go",
-    mode: text.architecture === "wireguard-go" ? null : text.architecture,
+    engine: mode !== null ? "wirelane" : text.architecture === "wireguard-go" ? "wireguard-go" : "kernel",
+    mode,
+    threaded_napi: text.architecture === "kernel-threaded",
     lanes: numberOf(text.lanes),
     crypto_workers: text.architecture === "pipelined" ? numberOf(text.crypto_workers) : null,
     cpu_sets: { a: setsOf("a"), b: setsOf("b") },

@@ -2,11 +2,12 @@ import { describe, expect, it } from "vitest";
 import type { Candidate, TrialView } from "../../api/types";
 import { axesOf, mixColours, tunableText } from "./parallelOption";
 
-const ANY = { tx: "", rx: "", read: "", crypto: "", write: "", process: "" };
+const ANY = { tx: "", rx: "", read: "", crypto: "", write: "", process: "", napi: "" };
 const BASE: Candidate = {
   engine: "wirelane",
   mode: "inline",
   lanes: 1,
+  threaded_napi: false,
   cpu_sets: { a: ANY, b: ANY },
   numa_policy: "local",
   mtu: 1420,

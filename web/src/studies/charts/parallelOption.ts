@@ -22,7 +22,7 @@ function placement({ params, candidate }: TrialView): string {
   return one === other ? one : `${one} / ${other}`;
 }
 
-type TunableName = Exclude<keyof Candidate, "cpu_sets">;
+type TunableName = Exclude<keyof Candidate, "cpu_sets" | "threaded_napi">;
 
 /** A tunable that stands in the candidate itself; `none` is what an engine without it shows. */
 function own(label: string, name: TunableName, format: (value: number | string) => string = String): Tunable {
@@ -38,6 +38,11 @@ const TUNABLES: readonly Tunable[] = [
   own("Mode", "mode"),
   own("Lanes", "lanes"),
   own("Crypto workers", "crypto_workers"),
+  {
+    label: "Threaded NAPI",
+    rank: ({ candidate }) => (candidate.engine === "kernel" ? Number(candidate.threaded_napi) : -1),
+    text: ({ candidate }) => (candidate.engine !== "kernel" ? "none" : candidate.threaded_napi ? "on" : "off"),
+  },
   { label: "Placement", rank: placement, text: placement },
   own("NUMA", "numa_policy"),
   own("MTU", "mtu"),
