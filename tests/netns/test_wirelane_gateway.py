@@ -250,7 +250,7 @@ def test_a_route_that_exists_fails_and_nothing_stays(two: Lab) -> None:
     gateways = Gateways(two)
     sh("ip", "-n", two.namespace("a"), "route", "add", f"{INSIDE['b']}.0/24", "dev", "underlay")
     said = failure(two, gateways.config("a"))
-    assert "route add 198.19.2.0/24" in said and "File exists" in said
+    assert "cannot route 198.19.2.0/24: there is such a route already" in said
     assert gateways.interface("a", 0) not in sh("ip", "-n", two.namespace("a"), "link")
     assert "underlay" in sh("ip", "-n", two.namespace("a"), "route", "show", f"{INSIDE['b']}.0/24")
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import pathlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wirelane_lab import UNDERLAY, Lab, lab, require_root, sh, wait_until, wirelane_program
@@ -33,13 +33,13 @@ class Gateways:
         self.two, self.head = two, head
         self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
 
-    def config(self, side: str, head: str = "") -> pathlib.Path:
+    def config(self, side: str, head: str = "", lanes: Sequence[int] = range(LANES)) -> pathlib.Path:
         other = "b" if side == "a" else "a"
         text = f'{head or self.head}\ncontrol_socket = "{self.control(side)}"\n'
         text += f'ecmp_routes = ["{INSIDE[other]}.0/24"]\nroute_source = "{INSIDE[side]}.1"\n'
         # Tables come after the plain fields.
         text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else 'tx = "0"\nrx = "1"\n')
-        for lane in range(LANES):
+        for lane in lanes:
             key = self.two.key_file(f"lane{lane}{side}", self.keys[side, lane][0])
             last = 2 * lane + (side == "b")
             text += f'[[lane]]\ninterface = "{self.interface(side, lane)}"\nlisten_port = {51820 + lane}\n'
@@ -57,9 +57,10 @@ class Gateways:
     def control(self, side: str) -> pathlib.Path:
         return self.two.folder / f"{side}.sock"
 
-    def start(self, side: str, head: str = "") -> subprocess.Popen[str]:
+    def start(self, side: str, head: str = "", lanes: Sequence[int] = range(LANES)) -> subprocess.Popen[str]:
         log = self.two.folder / f"{side}.log"
-        process = self.two.popen(side, wirelane_program(), "run", "--config", str(self.config(side, head)), log=log)
+        config = str(self.config(side, head, lanes))
+        process = self.two.popen(side, wirelane_program(), "run", "--config", config, log=log)
         wait_until(lambda: process.poll() is not None or "ready\n" in log.read_text(), "ready")
         assert process.poll() is None, log.read_text()
         return process
@@ -69,3 +70,10 @@ class Gateways:
         lanes = json.loads(text)["lanes"]
         assert isinstance(lanes, list)
         return lanes
+
+    def apply(self, side: str, config: pathlib.Path, *options: str) -> str:
+        """What `wirelane apply` says; it must succeed."""
+        return self.two.run(side, *self.apply_command(side, config), *options)
+
+    def apply_command(self, side: str, config: pathlib.Path) -> list[str]:
+        return [wirelane_program(), "apply", "--control", str(self.control(side)), "--config", str(config)]

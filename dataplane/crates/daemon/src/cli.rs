@@ -15,6 +15,7 @@ const AFTER_HELP: &str = "Examples:
   wirelane run --config gateway.toml       a gateway of several lanes
   wirelane stats --control PATH --json     its counters
   wirelane top --control PATH              the same as rates, live
+  wirelane apply --control PATH --config gateway.toml     takes over what has changed in the file
   WG_QUICK_USERSPACE_IMPLEMENTATION=wirelane wg-quick up wg0";
 
 /// A WireGuard data plane that runs many tunnels side by side.
@@ -49,6 +50,19 @@ pub enum Command {
     },
     /// Counters of a running gateway
     Stats(ControlArgs),
+    /// Make a running gateway run as this configuration file says: what differs is changed, and sessions of lanes that
+    /// stay live on
+    Apply {
+        /// Control socket of the gateway
+        #[arg(long)]
+        control: PathBuf,
+        /// The configuration that it shall have
+        #[arg(short, long)]
+        config: PathBuf,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The threads of a running gateway, with the CPU sets that the kernel reports
     Placement(ControlArgs),
     /// The counters of a running gateway as rates, live in this terminal; q quits

@@ -16,7 +16,7 @@ use wirelane_protocol::{Prefix, PublicKey};
 /// Most lanes of one gateway.
 pub const MAX_LANES: usize = 64;
 /// Largest configuration file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A gateway as its configuration file describes it, checked as far as that goes without touching the machine.
 #[derive(Debug, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Gateway {
     socket_buffer_bytes: usize,
     #[serde(default, deserialize_with = "parsed")]
     numa_policy: NumaPolicy,
+    #[serde(default)]
+    huge_pages: bool,
     pub control_socket: Option<PathBuf>,
     pub metrics_listen: Option<SocketAddr>,
     #[serde(default, deserialize_with = "prefixes")]
@@ -84,6 +86,15 @@ pub struct Peer {
     pub preshared_key_file: Option<PathBuf>,
     #[serde(default)]
     pub persistent_keepalive_s: u16,
+}
+
+impl Peer {
+    /// Whether everything but the preshared key is the same; that is in a file.
+    pub fn same_settings(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint
+            && self.allowed_ips == other.allowed_ips
+            && self.persistent_keepalive_s == other.persistent_keepalive_s
+    }
 }
 
 /// A name that Linux accepts for a network interface and that is safe on a command line.
@@ -300,6 +311,7 @@ impl Gateway {
             batch_packets: self.batch_packets,
             socket_buffer_bytes: self.socket_buffer_bytes,
             numa_policy: self.numa_policy,
+            huge_pages: self.huge_pages,
             cpu_sets: self.stage_cpu_sets(),
             ..base.clone()
         }

@@ -1,26 +1,42 @@
-//! The control socket of a gateway: one JSON object a line, both ways. And its client, `wirelane stats|placement`.
+//! The control socket of a gateway: one JSON object a line, both ways. And its clients: `wirelane stats`,
+//! `placement`, `top` and `apply`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wirelane_engine::Lane;
 
+use crate::config::{self, Gateway};
+use crate::gateway::{Running, check_key_files};
 use crate::listener::{self, CLIENT_TIMEOUT, SocketFile};
+use crate::reconfigure::{self, Extent};
 
-/// Longest request, in bytes.
-const MAX_REQUEST_BYTES: u64 = 4096;
+/// Longest request, in bytes: a configuration file as a JSON string, with room for what has to be escaped.
+const MAX_REQUEST_BYTES: u64 = 2 * config::MAX_FILE_BYTES;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    get: Subject,
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Request {
+    Get(Subject),
+    Apply(Configuration),
 }
 
-#[derive(Deserialize)]
+/// What the gateway shall run as.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Configuration {
+    /// The text of a configuration file.
+    config: String,
+    /// Only say what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Subject {
     Stats,
@@ -28,17 +44,17 @@ enum Subject {
 }
 
 /// Answers at `path` until the process ends; the socket file goes with the value.
-pub fn serve(path: &Path, lanes: Arc<Vec<Lane>>) -> Result<SocketFile, String> {
+pub fn serve(path: &Path, gateway: Arc<Running>) -> Result<SocketFile, String> {
     let (listener, file) = SocketFile::bind(path)?;
     listener::serve(
         "control",
         move || listener.accept().map(|(stream, _)| stream),
-        move |stream| answer(&stream, &lanes),
+        move |stream| answer(&stream, &gateway),
     )?;
     Ok(file)
 }
 
-fn answer(stream: &UnixStream, lanes: &[Lane]) -> io::Result<()> {
+fn answer(stream: &UnixStream, gateway: &Running) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     let mut input = BufReader::new(stream);
@@ -49,8 +65,12 @@ fn answer(stream: &UnixStream, lanes: &[Lane]) -> io::Result<()> {
             return Ok(());
         }
         let reply = match serde_json::from_str::<Request>(&line) {
-            Ok(Request { get: Subject::Stats }) => stats(lanes),
-            Ok(Request { get: Subject::Placement }) => placement(lanes),
+            Ok(Request::Get(Subject::Stats)) => json!({ "lanes": gateway.lanes.stats() }),
+            Ok(Request::Get(Subject::Placement)) => placement(gateway),
+            Ok(Request::Apply(wanted)) => match take_over(gateway, &wanted) {
+                Ok(changes) => json!({ "changes": changes, "dry_run": wanted.dry_run }),
+                Err(why) => json!({ "error": why }),
+            },
             Err(error) => json!({ "error": format!("not a request: {error}") }),
         };
         output.write_all(format!("{reply}\n").as_bytes())?;
@@ -60,24 +80,56 @@ fn answer(stream: &UnixStream, lanes: &[Lane]) -> io::Result<()> {
     }
 }
 
-/// Counters of all lanes.
-pub fn stats(lanes: &[Lane]) -> Value {
-    json!({ "lanes": lanes.iter().map(Lane::stats).collect::<Vec<_>>() })
+/// Threads of all lanes, with what the kernel reports of them.
+fn placement(gateway: &Running) -> Value {
+    let of_lane = |lane: &Arc<Lane>| json!({ "interface": lane.name(), "threads": lane.placement() });
+    json!({ "lanes": gateway.lanes.all().iter().map(of_lane).collect::<Vec<_>>() })
 }
 
-/// Threads of all lanes, with the CPU sets that the kernel reports.
-pub fn placement(lanes: &[Lane]) -> Value {
-    let of_lane = |lane: &Lane| json!({ "interface": lane.interface(), "threads": lane.placement() });
-    json!({ "lanes": lanes.iter().map(of_lane).collect::<Vec<_>>() })
+fn take_over(gateway: &Running, wanted: &Configuration) -> Result<Vec<String>, String> {
+    let extent = if wanted.dry_run { Extent::DryRun } else { Extent::Apply };
+    let changes = reconfigure::apply(gateway, Gateway::parse(&wanted.config)?, extent)?;
+    if extent == Extent::Apply {
+        changes.iter().for_each(|change| log::info!("changed: {change}"));
+    }
+    Ok(changes)
 }
 
-/// Asks the gateway at `path` for "stats" or "placement".
-pub fn ask(path: &Path, subject: &str) -> Result<Value, String> {
+/// `wirelane apply`: asks the gateway at `control` to run as the file `config` says, and prints what that changes.
+pub fn apply(control: &Path, config: &Path, dry_run: bool) -> Result<(), String> {
+    // Here errors can name the file and the line.
+    check_key_files(&Gateway::read(config)?)?;
+    let text = std::fs::read_to_string(config).map_err(|error| format!("cannot read {}: {error}", config.display()))?;
+    let reply = request(control, &Request::Apply(Configuration { config: text, dry_run }))?;
+    if let Some(why) = reply.get("error") {
+        return Err(format!("nothing was changed: {}", why.as_str().unwrap_or("no reason given")));
+    }
+    let changes: Vec<_> = reply["changes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut output = io::stdout();
+    let failed = |error: io::Error| format!("cannot write: {error}");
+    match (changes.as_slice(), dry_run) {
+        ([], _) => writeln!(output, "the gateway runs like this already").map_err(failed),
+        (some, true) => writeln!(output, "would change:\n{}", some.join("\n")).map_err(failed),
+        (some, false) => writeln!(output, "changed:\n{}", some.join("\n")).map_err(failed),
+    }
+}
+
+/// Asks the gateway at `path` for its counters.
+pub fn stats(path: &Path) -> Result<Value, String> {
+    request(path, &Request::Get(Subject::Stats))
+}
+
+/// Asks the gateway at `path` where its threads run.
+pub fn threads(path: &Path) -> Result<Value, String> {
+    request(path, &Request::Get(Subject::Placement))
+}
+
+fn request(path: &Path, request: &Request) -> Result<Value, String> {
     let name = path.display();
     let failed = |error: io::Error| format!("cannot reach a gateway at {name}: {error}");
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     stream.set_read_timeout(Some(CLIENT_TIMEOUT)).map_err(failed)?;
-    stream.write_all(format!("{}\n", json!({ "get": subject })).as_bytes()).map_err(failed)?;
+    stream.write_all(format!("{}\n", json!(request)).as_bytes()).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(failed)?;
     serde_json::from_str(&line).map_err(|error| format!("the gateway at {name} gave no JSON: {error}"))

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use wirelane_engine::{Lane, Tuning};
+use wirelane_engine::{Lane, Lanes, Tuning, open_tun};
 
 use crate::config::InterfaceName;
 use crate::termination::{Cause, Termination};
@@ -21,12 +21,14 @@ pub fn run(interface: &InterfaceName, tuning: &Tuning) -> Result<(), String> {
     let termination = Termination::watch()?;
     let (listener, socket_file) = uapi_socket::bind(interface)?;
     let report = termination.reporter();
-    let lane = Lane::start(interface.as_str(), 0, tuning, move |why| {
+    let tun = open_tun(interface.as_str(), tuning).map_err(|error| error.to_string())?;
+    let lane = Lane::start(interface.as_str(), tun, tuning, move |why| {
         // The receiver lives as long as the program does; after it nobody needs to know.
         let _ = report.send(Cause::DeviceGone(why));
     })
     .map_err(|error| error.to_string())?;
-    let lane = Arc::new(lane);
+    let (lane, lanes) = (Arc::new(lane), Lanes::default());
+    lanes.arrange(vec![Arc::clone(&lane)], tuning).map_err(|error| error.to_string())?;
     uapi_socket::serve(listener, Arc::clone(&lane))?;
     if std::env::var_os(BACKGROUND_VARIABLE).is_some() {
         // A parent that has died meanwhile does not wait for it.
@@ -38,7 +40,7 @@ pub fn run(interface: &InterfaceName, tuning: &Tuning) -> Result<(), String> {
         cause => log::info!("{}: ending: {cause:?}", interface.as_str()),
     }
     drop(socket_file);
-    lane.stop();
+    lanes.stop();
     Ok(())
 }
 

@@ -2,38 +2,36 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wirelane_engine::{Lane, Tuning};
+use wirelane_engine::{Lane, Lanes, Tuning, open_tun};
+use wirelane_io::Existing;
 use wirelane_protocol::{AllowedIpChange, DeviceChange, PeerChange, PresharedKey, PrivateKey};
 
 use crate::config::{self, Gateway};
-use crate::termination::{Cause, Termination};
+use crate::network::Network;
+use crate::termination::{Cause, Reporter, Termination};
 use crate::{control, keys, metrics, network, privileges};
 
 /// Carries the gateway until SIGTERM or SIGINT. Whatever fails, nothing that was made stays.
-pub fn run(gateway: &Gateway, tuning: &Tuning) -> Result<(), String> {
+pub fn run(config: Gateway, base: Tuning) -> Result<(), String> {
     // Read before anything is made: a bad key file is the most common mistake.
-    let changes = gateway.lanes.iter().map(device_change).collect::<Result<Vec<_>, _>>()?;
-    privileges::confine(gateway.control_socket.as_deref())?;
+    check_key_files(&config)?;
+    privileges::confine(config.control_socket.as_deref())?;
     let termination = Termination::watch()?;
-    let mut lanes = Lanes(Arc::default());
-    let mut started = Vec::new();
-    for (index, (lane, change)) in gateway.lanes.iter().zip(changes).enumerate() {
-        started.push(start(index, lane, change, tuning, &termination)?);
-        if termination.now().is_some() {
-            return Ok(());
+    let Some(running) = Running::start(config, base, &termination)? else { return Ok(()) };
+    let running = Arc::new(running);
+    let _stop = StopAtEnd(Arc::clone(&running));
+    let (control_socket, metrics_listen) = {
+        let config = running.config();
+        for warning in network::hash_policy_warnings(&config) {
+            log::warn!("{warning}");
         }
-    }
-    lanes.0 = Arc::new(started);
-    network::configure(gateway)?;
-    for warning in network::hash_policy_warnings(gateway) {
-        log::warn!("{warning}");
-    }
-    let _control =
-        gateway.control_socket.as_deref().map(|path| control::serve(path, Arc::clone(&lanes.0))).transpose()?;
-    if let Some(address) = gateway.metrics_listen {
-        metrics::serve(address, Arc::clone(&lanes.0))?;
+        (config.control_socket.clone(), config.metrics_listen)
+    };
+    let _control = control_socket.as_deref().map(|path| control::serve(path, Arc::clone(&running))).transpose()?;
+    if let Some(address) = metrics_listen {
+        metrics::serve(address, Arc::clone(&running))?;
     }
     // Whoever started us may have closed standard output; the gateway runs all the same.
     let _ = writeln!(std::io::stdout(), "ready");
@@ -43,42 +41,89 @@ pub fn run(gateway: &Gateway, tuning: &Tuning) -> Result<(), String> {
     }
 }
 
-/// Stops the lanes when it goes, however the program ends.
-struct Lanes(Arc<Vec<Lane>>);
+/// A gateway that carries packets.
+pub struct Running {
+    /// What it was told last.
+    config: Mutex<Gateway>,
+    /// What the file does not say.
+    base: Tuning,
+    pub lanes: Lanes,
+    report: Reporter,
+}
 
-impl Drop for Lanes {
-    fn drop(&mut self) {
-        for lane in self.0.iter() {
-            lane.stop();
+impl Running {
+    /// Starts every lane; none when a signal came in between.
+    fn start(config: Gateway, base: Tuning, termination: &Termination) -> Result<Option<Self>, String> {
+        let tuning = config.tuning(&base);
+        let running =
+            Self { config: Mutex::new(config), base, lanes: Lanes::default(), report: termination.reporter() };
+        let mut network = Network::open()?;
+        let mut lanes = Vec::new();
+        {
+            let config = running.config();
+            for lane in &config.lanes {
+                lanes.push(running.start_lane(lane, &tuning, &mut network)?);
+                if termination.now().is_some() {
+                    return Ok(None);
+                }
+            }
+            let indices: Vec<_> = lanes.iter().map(|lane| lane.interface_index()).collect();
+            for prefix in &config.ecmp_routes {
+                network.route(prefix, config.route_source, &indices, Existing::Refuse)?;
+            }
         }
+        running.lanes.arrange(lanes, &tuning).map_err(|error| error.to_string())?;
+        Ok(Some(running))
+    }
+
+    /// What the gateway was told last. Locked while it is being changed.
+    pub fn config(&self) -> MutexGuard<'_, Gateway> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How its lanes run, or would run, with this configuration.
+    pub fn tuning(&self, config: &Gateway) -> Tuning {
+        config.tuning(&self.base)
+    }
+
+    /// Makes a lane with its keys, peers, port, MTU and addresses. It carries packets once it is arranged.
+    pub fn start_lane(
+        &self,
+        config: &config::Lane,
+        tuning: &Tuning,
+        network: &mut Network,
+    ) -> Result<Arc<Lane>, String> {
+        let name = config.interface.get_ref().as_str();
+        let change = device_change(config)?;
+        let report = self.report.clone();
+        let tun = open_tun(name, tuning).map_err(|error| error.to_string())?;
+        let lane = Lane::start(name, tun, tuning, {
+            let name = name.to_owned();
+            move |why| {
+                // The receiver lives as long as the program does.
+                let _ = report.send(Cause::DeviceGone(format!("{name}: {why}")));
+            }
+        })
+        .map_err(|error| error.to_string())?;
+        lane.change(change).map_err(|error| format!("{name}: {error}"))?;
+        network.bring_up(lane.interface_index(), name, config.mtu, &config.addresses)?;
+        Ok(Arc::new(lane))
     }
 }
 
-fn start(
-    index: usize,
-    config: &config::Lane,
-    change: DeviceChange,
-    tuning: &Tuning,
-    termination: &Termination,
-) -> Result<Lane, String> {
-    let name = config.interface.get_ref().as_str();
-    let report = termination.reporter();
-    let lane = Lane::start(name, index, tuning, {
-        let name = name.to_owned();
-        move |why| {
-            // The receiver lives as long as the program does.
-            let _ = report.send(Cause::DeviceGone(format!("{name}: {why}")));
-        }
-    })
-    .map_err(|error| error.to_string())?;
-    lane.change(change).map_err(|error| format!("{name}: {error}"))?;
-    Ok(lane)
+/// Stops the lanes when it goes, however the program ends.
+struct StopAtEnd(Arc<Running>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.lanes.stop();
+    }
 }
 
 fn device_change(lane: &config::Lane) -> Result<DeviceChange, String> {
     let peers = lane.peers.iter().map(peer_change).collect::<Result<Vec<_>, _>>()?;
     Ok(DeviceChange {
-        private_key: Some(Some(keys::read_secret_file(&lane.private_key_file, PrivateKey::from_base64)?)),
+        private_key: Some(Some(private_key(lane)?)),
         listen_port: Some(*lane.listen_port.get_ref()),
         fwmark: Some(lane.fwmark),
         replace_peers: true,
@@ -86,10 +131,16 @@ fn device_change(lane: &config::Lane) -> Result<DeviceChange, String> {
     })
 }
 
-fn peer_change(peer: &config::Peer) -> Result<PeerChange, String> {
+/// The key in the lane's file.
+pub fn private_key(lane: &config::Lane) -> Result<PrivateKey, String> {
+    keys::read_secret_file(&lane.private_key_file, PrivateKey::from_base64)
+}
+
+/// All of a peer, as its device has to be told.
+pub fn peer_change(peer: &config::Peer) -> Result<PeerChange, String> {
     let mut change = PeerChange::new(*peer.public_key.get_ref());
     let read = |path: &Path| keys::read_secret_file(path, PresharedKey::from_base64);
-    change.preshared_key = peer.preshared_key_file.as_deref().map(read).transpose()?;
+    change.preshared_key = Some(peer.preshared_key_file.as_deref().map_or(Ok(PresharedKey::default()), read)?);
     change.endpoint = peer.endpoint;
     change.persistent_keepalive_s = Some(peer.persistent_keepalive_s);
     change.replace_allowed_ips = true;

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 /// Most clients that one socket serves at a time; more wait.
 const MAX_CLIENTS: usize = 16;
+/// Stack of a client's thread: it may parse a configuration and start lanes. Pages that are not touched take no room.
+const CLIENT_STACK_BYTES: usize = 1 << 20;
 /// A client that is silent for so long is let go.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -117,7 +119,8 @@ where
                 clients.fetch_sub(1, Ordering::Relaxed);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name(thread_name.clone()).stack_size(128 << 10).spawn(serve_one)
+        if let Err(error) =
+            std::thread::Builder::new().name(thread_name.clone()).stack_size(CLIENT_STACK_BYTES).spawn(serve_one)
         {
             clients.fetch_sub(1, Ordering::Relaxed);
             log::warn!("{thread_name}: cannot start a thread for a client: {error}");

@@ -12,14 +12,17 @@ mod logger;
 mod metrics;
 mod network;
 mod privileges;
+mod reconfigure;
 mod termination;
 mod top;
 mod uapi_socket;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use serde_json::Value;
 
 use cli::{Cli, Command, ControlArgs};
 use wirelane_daemon::config::{self, Gateway};
@@ -42,10 +45,11 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Run { config, machine }) => {
             privileges::forbid_core_dumps()?;
             let gateway = Gateway::read(&config)?;
-            gateway::run(&gateway, &gateway.tuning(&machine.tuning()))
+            gateway::run(gateway, machine.tuning())
         }
-        Some(Command::Stats(args)) => show(&args, "stats"),
-        Some(Command::Placement(args)) => show(&args, "placement"),
+        Some(Command::Stats(args)) => show(&args, control::stats),
+        Some(Command::Placement(args)) => show(&args, control::threads),
+        Some(Command::Apply { control, config, dry_run }) => control::apply(&control, &config, dry_run),
         Some(Command::Top { control, interval_s }) => top::run(&control, interval_s),
         Some(Command::Check { config }) => {
             let gateway = Gateway::read(&config)?;
@@ -71,8 +75,8 @@ fn run(cli: Cli) -> Result<(), String> {
     }
 }
 
-fn show(args: &ControlArgs, subject: &str) -> Result<(), String> {
-    let reply = control::ask(&args.control, subject)?;
+fn show(args: &ControlArgs, ask: fn(&Path) -> Result<Value, String>) -> Result<(), String> {
+    let reply = ask(&args.control)?;
     if let Some(error) = reply.get("error") {
         return Err(error.to_string());
     }

@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wirelane_engine::{FlowStats, Lane, LaneStats, ThreadStats};
+use wirelane_engine::{FlowStats, LaneStats, ThreadStats};
 
+use crate::gateway::Running;
 use crate::listener;
 
 /// Longest request head, in bytes.
@@ -15,17 +16,17 @@ const MAX_HEAD_BYTES: u64 = 16 << 10;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers `GET /metrics` at `address` until the process ends.
-pub fn serve(address: SocketAddr, lanes: Arc<Vec<Lane>>) -> Result<(), String> {
+pub fn serve(address: SocketAddr, gateway: Arc<Running>) -> Result<(), String> {
     let listener =
         TcpListener::bind(address).map_err(|error| format!("metrics_listen: cannot listen on {address}: {error}"))?;
     listener::serve(
         "metrics",
         move || listener.accept().map(|(stream, _)| stream),
-        move |stream| answer(&stream, &lanes),
+        move |stream| answer(&stream, &gateway),
     )
 }
 
-fn answer(stream: &TcpStream, lanes: &[Lane]) -> io::Result<()> {
+fn answer(stream: &TcpStream, gateway: &Running) -> io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut head = BufReader::new(stream).take(MAX_HEAD_BYTES);
@@ -36,7 +37,7 @@ fn answer(stream: &TcpStream, lanes: &[Lane]) -> io::Result<()> {
         line.clear();
     }
     let (status, body) = match request.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-        ["GET", "/metrics", ..] => ("200 OK", page(&lanes.iter().map(Lane::stats).collect::<Vec<_>>())),
+        ["GET", "/metrics", ..] => ("200 OK", page(&gateway.lanes.stats())),
         ["GET", ..] => ("404 Not Found", "the counters are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET is known here\n".to_owned()),
     };

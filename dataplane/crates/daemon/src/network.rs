@@ -1,72 +1,75 @@
-//! Addresses, MTU and routes of a gateway's lanes, set with the `ip` program.
+//! Addresses, MTU and routes of a gateway's lanes.
 //!
-//! Nothing here is undone by hand: addresses and routes go with the TUN devices they belong to.
+//! Addresses and routes go with the TUN devices they belong to: what ends with the program needs no undoing here.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::net::IpAddr;
 
+use wirelane_daemon::config::{Gateway, InterfaceAddress};
+use wirelane_io::{Existing, Netlink};
 use wirelane_protocol::Prefix;
 
-use crate::config::Gateway;
+/// The network configuration of this namespace. Errors say what was tried.
+pub struct Network(Netlink);
 
-/// Gives every lane its MTU and addresses, sets it up, and routes `ecmp_routes` over all of them.
-pub fn configure(gateway: &Gateway) -> Result<(), String> {
-    let mut script = String::new();
-    for lane in &gateway.lanes {
-        let name = lane.interface.get_ref().as_str();
-        // Writing to a String cannot fail.
-        let _ = writeln!(script, "link set dev {name} mtu {}", lane.mtu);
-        for address in &lane.addresses {
-            let _ = writeln!(script, "address add {address} dev {name}");
+impl Network {
+    /// Connects to the kernel.
+    pub fn open() -> Result<Self, String> {
+        Netlink::open().map(Self).map_err(|error| format!("cannot reach rtnetlink: {error}"))
+    }
+
+    /// Gives a device its MTU and addresses, and sets it up.
+    pub fn bring_up(&mut self, index: u32, name: &str, mtu: u16, addresses: &[InterfaceAddress]) -> Result<(), String> {
+        self.set_mtu(index, name, mtu)?;
+        for address in addresses {
+            self.add_address(index, name, address)?;
         }
-        let _ = writeln!(script, "link set dev {name} up");
+        self.0.set_up(index, true).map_err(|error| format!("{name}: cannot be set up: {error}"))
     }
-    for prefix in &gateway.ecmp_routes {
-        let _ = writeln!(script, "{}", ecmp_route(gateway, prefix));
+
+    /// Sets the MTU of a device.
+    pub fn set_mtu(&mut self, index: u32, name: &str, mtu: u16) -> Result<(), String> {
+        self.0.set_mtu(index, mtu.into()).map_err(|error| format!("{name}: cannot set the MTU to {mtu}: {error}"))
     }
-    ip_batch(&script)
+
+    /// Gives a device an address.
+    pub fn add_address(&mut self, index: u32, name: &str, address: &InterfaceAddress) -> Result<(), String> {
+        let added = self.0.add_address(index, with_host_bits(address));
+        added.map_err(|error| format!("{name}: cannot add the address {address}: {error}"))
+    }
+
+    /// Takes an address from a device.
+    pub fn delete_address(&mut self, index: u32, name: &str, address: &InterfaceAddress) -> Result<(), String> {
+        let deleted = self.0.delete_address(index, with_host_bits(address));
+        deleted.map_err(|error| format!("{name}: cannot remove the address {address}: {error}"))
+    }
+
+    /// Routes `prefix` over devices, with an L4 hash where there are several.
+    pub fn route(
+        &mut self,
+        prefix: &Prefix,
+        source: Option<IpAddr>,
+        indices: &[u32],
+        existing: Existing,
+    ) -> Result<(), String> {
+        let source = source.filter(|source| source.is_ipv4() == prefix.address().is_ipv4());
+        self.0.route(destination(prefix), source, indices, existing).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => format!("cannot route {prefix}: there is such a route already"),
+            _ => format!("cannot route {prefix}: {error}"),
+        })
+    }
+
+    /// Removes the route to `prefix`.
+    pub fn delete_route(&mut self, prefix: &Prefix) -> Result<(), String> {
+        self.0.delete_route(destination(prefix)).map_err(|error| format!("cannot remove the route {prefix}: {error}"))
+    }
 }
 
-fn ecmp_route(gateway: &Gateway, prefix: &Prefix) -> String {
-    let mut line = format!("route add {prefix}");
-    if let Some(source) = gateway.route_source.filter(|source| source.is_ipv4() == prefix.address().is_ipv4()) {
-        let _ = write!(line, " src {source}");
-    }
-    if let [lane] = gateway.lanes.as_slice() {
-        let _ = write!(line, " dev {}", lane.interface.get_ref().as_str());
-        return line;
-    }
-    for lane in &gateway.lanes {
-        let _ = write!(line, " nexthop dev {} weight 1", lane.interface.get_ref().as_str());
-    }
-    line
+fn destination(prefix: &Prefix) -> wirelane_io::Prefix {
+    wirelane_io::Prefix { address: prefix.address(), len: prefix.prefix_len() }
 }
 
-fn ip_batch(script: &str) -> Result<(), String> {
-    let mut ip = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot run the ip program (package iproute2): {error}"))?;
-    let written = ip.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()));
-    let output = ip.wait_with_output().map_err(|error| format!("cannot wait for the ip program: {error}"))?;
-    if output.status.success() {
-        return written.map_err(|error| format!("cannot speak to the ip program: {error}"));
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(match failed_line(&said, script) {
-        Some(line) => format!("`ip {line}` failed: {}", said.lines().next().unwrap_or_default()),
-        None => format!("the ip program failed: {}", said.trim()),
-    })
-}
-
-/// The line of the script that "Command failed -:3" speaks of.
-fn failed_line<'a>(said: &str, script: &'a str) -> Option<&'a str> {
-    let number: usize = said.rsplit_once("Command failed -:")?.1.trim().parse().ok()?;
-    script.lines().nth(number.checked_sub(1)?)
+fn with_host_bits(address: &InterfaceAddress) -> wirelane_io::Prefix {
+    wirelane_io::Prefix { address: address.address, len: address.network.prefix_len() }
 }
 
 /// A warning for each address family whose routes would not spread flows over the lanes.
@@ -88,30 +91,4 @@ pub fn hash_policy_warnings(gateway: &Gateway) -> Vec<String> {
             })
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routes_over_one_and_two_lanes() {
-        let lane = |i: u16| {
-            format!("[[lane]]\ninterface = \"wl{i}\"\nlisten_port = {}\nprivate_key_file = \"/k\"\n", 51820 + i)
-        };
-        let head = "ecmp_routes = [\"10.0.0.0/8\", \"fd00::/8\"]\nroute_source = \"10.1.0.1\"\n";
-        let one = Gateway::parse(&format!("{head}{}", lane(0))).unwrap();
-        assert_eq!(ecmp_route(&one, &one.ecmp_routes[0]), "route add 10.0.0.0/8 src 10.1.0.1 dev wl0");
-        let two = Gateway::parse(&format!("{head}{}{}", lane(0), lane(1))).unwrap();
-        assert_eq!(
-            ecmp_route(&two, &two.ecmp_routes[1]),
-            "route add fd00::/8 nexthop dev wl0 weight 1 nexthop dev wl1 weight 1"
-        );
-    }
-
-    #[test]
-    fn a_failure_names_the_command() {
-        let said = "RTNETLINK answers: File exists\nCommand failed -:2\n";
-        assert_eq!(failed_line(said, "a\nroute add 10.0.0.0/8\nb\n"), Some("route add 10.0.0.0/8"));
-    }
 }

@@ -17,6 +17,9 @@ pub enum Cause {
     SocketGone,
 }
 
+/// Reports a cause from another thread.
+pub type Reporter = Sender<Cause>;
+
 /// Collects the causes; exists before anything that has to be taken away again.
 pub struct Termination {
     causes: Receiver<Cause>,
@@ -45,7 +48,7 @@ impl Termination {
     }
 
     /// Where to report a cause from another thread.
-    pub fn reporter(&self) -> Sender<Cause> {
+    pub fn reporter(&self) -> Reporter {
         self.report.clone()
     }
 

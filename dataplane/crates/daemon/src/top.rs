@@ -97,7 +97,7 @@ fn wait_for_quit(end: Instant, ended: &AtomicBool) -> Result<bool, String> {
 
 impl Counters {
     fn ask(path: &Path) -> Result<Self, String> {
-        let reply = control::ask(path, "stats")?;
+        let reply = control::stats(path)?;
         Self::parse(reply, Instant::now()).map_err(|error| format!("{}: {error}", path.display()))
     }
 }

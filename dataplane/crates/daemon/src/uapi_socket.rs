@@ -47,12 +47,12 @@ fn answer(stream: &UnixStream, lane: &Lane) -> io::Result<()> {
             Ok(Request::Set(change)) => match lane.change(*change) {
                 Ok(()) => 0,
                 Err(error) => {
-                    log::error!("{}: {error}", lane.interface());
+                    log::error!("{}: {error}", lane.name());
                     errno_of(&error)
                 }
             },
             Err(refusal) => {
-                log::error!("{}: UAPI: {}", lane.interface(), refusal.why);
+                log::error!("{}: UAPI: {}", lane.name(), refusal.why);
                 refusal.errno
             }
         };

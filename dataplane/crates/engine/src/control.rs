@@ -48,7 +48,7 @@ impl<'a> Control<'a> {
 
     /// Works until the lane ends. The error says that the device is gone.
     pub fn run(&mut self) -> Result<(), String> {
-        while !self.shared.is_stopping() {
+        while !self.shared.has_ended() {
             self.take_link_events()?;
             self.take_handshakes();
             let next = self.shared.device().poll(self.shared.time());

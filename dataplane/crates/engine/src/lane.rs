@@ -4,34 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use wirelane_crypto::{Aead, Backend};
-use wirelane_io::{Buffer, LinkMonitor, MemoryPlacement, Netlink, Tun, TunOptions, UdpOptions, UdpPair, node_of_cpu};
-use wirelane_packet::{MAX_GSO_BYTES, MAX_TUN_READ, SendBatch, TAG_LEN, TRANSPORT_HEADER_LEN};
+use wirelane_io::{LinkMonitor, Netlink, Tun, TunOptions, UdpOptions, UdpPair};
+use wirelane_packet::{MAX_GSO_BYTES, TAG_LEN, TRANSPORT_HEADER_LEN};
 use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 
 use crate::aead::ThreadAead;
-use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
 use crate::control::Control;
 use crate::counters::{Drops, EngineReason, ThreadCounters};
-use crate::inbound::{InboundBatch, RECEIVE_BYTES};
-use crate::inline;
-use crate::outbound::OutboundBatch;
-use crate::pipelined::{self, Pipeline};
+use crate::packet_threads::PacketThreads;
 use crate::shared::Shared;
-use crate::stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats, waiting};
-use crate::threads::{LaneThread, LaneThreads, ThreadPlan};
-use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
+use crate::stats::{FlowStats, LaneStats, ThreadPlacement, waiting};
+use crate::threads::{LaneThread, ThreadPlan};
+use crate::tuning::{Direction, Stage, Tuning};
 
 /// What wireguard-go and wg-quick give a device by default, in bytes.
 const DEFAULT_MTU: u32 = 1420;
-/// Receive buffers have room for a batch that is nearly full and one more receive.
 const TX: Option<Direction> = Some(Direction::Tx);
 const RX: Option<Direction> = Some(Direction::Rx);
-const INBOUND_BYTES: usize = FULL_BATCH_BYTES + RECEIVE_BYTES + 1024;
 
 /// Why a lane could not be started.
 #[derive(Debug)]
@@ -81,36 +75,43 @@ impl fmt::Display for ChangeError {
 
 impl std::error::Error for ChangeError {}
 
-/// One running device. It ends when it is stopped or dropped.
+/// One WireGuard device with its sockets. It carries packets once it is one of [`Lanes`](crate::Lanes), and ends when it
+/// is stopped or dropped.
 pub struct Lane {
-    interface: String,
-    /// Position among the lanes of the gateway: thread k of a stage runs on CPU k mod |set|.
-    index: usize,
-    tuning: Tuning,
     backend: Backend,
+    started_with: Tuning,
     shared: Arc<Shared>,
-    threads: Arc<LaneThreads>,
+    control: Mutex<Option<LaneThread>>,
+    packets: Mutex<Option<PacketThreads>>,
+    retired: Mutex<Retired>,
     /// One change at a time; holds the fwmark, which new sockets inherit.
     changing: Mutex<()>,
     fwmark: AtomicU32,
 }
 
+/// What threads had counted when they ended.
+#[derive(Default)]
+struct Retired {
+    tx: FlowStats,
+    rx: FlowStats,
+    drops: Drops,
+}
+
 impl Lane {
-    /// Creates the device and starts its threads. It has no key, no peer, a port that the kernel chose, and is down.
+    /// Makes the lane `name` on `tun`. It has no key, no peer and a port that the kernel chose.
     ///
     /// `on_end` is called once, with the reason, if the lane ends by itself because its device is gone.
     pub fn start(
-        interface: &str,
-        index: usize,
+        name: &str,
+        tun: Arc<Tun>,
         tuning: &Tuning,
         on_end: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, StartError> {
         let backend = Aead::new(tuning.aead)
             .map_err(|error| StartError { what: "aead".into(), error: io::Error::other(error) })?
             .backend();
-        let tun = open_tun(interface, tuning)?;
         let sockets = UdpPair::bind(0, &udp_options(tuning, 0)).map_err(while_doing("cannot open UDP sockets"))?;
-        let link = LinkMonitor::new(tun.index()).map_err(while_doing(format!("{interface}: cannot watch the link")))?;
+        let link = LinkMonitor::new(tun.index()).map_err(while_doing(format!("{name}: cannot watch the link")))?;
         let rng = Box::new(UnwrapErr(SysRng));
         let now = wirelane_protocol::Time {
             monotonic: wirelane_io::BootClock::now().into(),
@@ -120,135 +121,76 @@ impl Lane {
         device.set_up(false, now);
         let port = sockets.port();
         device.apply(DeviceChange { listen_port: Some(port), ..DeviceChange::default() }, now);
-        let shared =
-            Shared::new(tun, device, sockets, DEFAULT_MTU as usize).map_err(while_doing("no descriptor left"))?;
+        let shared = Shared::new(name, tun, device, sockets, DEFAULT_MTU as usize);
         let lane = Self {
-            interface: interface.to_owned(),
-            index,
-            tuning: tuning.clone(),
             backend,
-            shared: Arc::new(shared),
-            threads: Arc::default(),
+            started_with: tuning.clone(),
+            shared: Arc::new(shared.map_err(while_doing("no descriptor left"))?),
+            control: Mutex::default(),
+            packets: Mutex::default(),
+            retired: Mutex::default(),
             changing: Mutex::new(()),
             fwmark: AtomicU32::new(0),
         };
-        lane.start_threads(link, on_end).map_err(while_doing(format!("{interface}: cannot start its threads")))?;
+        let control = lane.start_control(link, tuning, on_end);
+        *lock(&lane.control) = Some(control.map_err(while_doing(format!("{name}: cannot start its threads")))?);
         Ok(lane)
     }
 
-    fn start_threads(&self, link: LinkMonitor, on_end: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let aead = ThreadAead::new(self.backend);
-        let stop = shared.register_packet_thread()?;
-        self.spawn("ctl", (Stage::Control, None), 0, move |counters| {
+    fn start_control(
+        &self,
+        link: LinkMonitor,
+        tuning: &Tuning,
+        on_end: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<LaneThread> {
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
+        let stop = shared.control_stop()?;
+        let name = format!("ctl:{}", shared.name());
+        let plan = ThreadPlan { name, stage: Stage::Control, direction: None, number: 0 };
+        LaneThread::spawn(plan, tuning, move |counters| {
             if let Err(why) = Control::new(&shared, counters, aead, link, stop).run() {
                 shared.stop();
                 on_end(why);
             }
-        })?;
-        match self.tuning.mode {
-            Mode::Inline => self.start_inline(),
-            Mode::Pipelined => {
-                self.start_pipelined_tx()?;
-                self.start_pipelined_rx()
-            }
-        }
-    }
-
-    fn start_inline(&self) -> io::Result<()> {
-        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
-        let place = self.placement_of(Stage::Tx, self.index);
-        let collector = self.tun_collector(place)?;
-        let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
-        self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
-            inline::transmit(&shared, collector, batch, aead, counters);
-        })?;
-        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(self.backend));
-        let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, self.tuning.batch_packets);
-        let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
-        self.spawn("rx", (Stage::Rx, RX), self.index, move |counters| {
-            inline::receive(&shared, collector, batch, aead, counters);
         })
     }
 
-    fn start_pipelined_tx(&self) -> io::Result<()> {
-        let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index);
-        let place = self.placement_of(Stage::Read, reader_number);
-        let Pipeline { reader, workers: ends, writer } = Pipeline::new(workers, || {
-            Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new)
-        })?;
-        for (k, end) in ends.into_iter().enumerate() {
-            let aead = ThreadAead::new(self.backend);
-            self.spawn(&format!("sealer{k}"), (Stage::Crypto, TX), reader_number * workers + k, move |counters| {
-                pipelined::seal(end, aead, counters);
-            })?;
+    /// Whether packet threads for this tuning and position carry its packets.
+    pub(crate) fn runs_as(&self, index: usize, tuning: &Tuning) -> bool {
+        lock(&self.packets).as_ref().is_some_and(|own| own.index == index && own.tuning == *tuning)
+    }
+
+    /// Makes packet threads, parked, for another tuning or position. Nothing changes yet.
+    pub(crate) fn prepare(&self, index: usize, tuning: &Tuning) -> Result<PacketThreads, StartError> {
+        PacketThreads::new(&self.shared, index, tuning, self.backend)
+            .map_err(while_doing(format!("{}: cannot start its threads", self.name())))
+    }
+
+    /// Lets these packet threads take over. Sessions stay, and packets keep their order: what the old threads hold
+    /// leaves before the new ones begin.
+    pub(crate) fn switch(&self, next: PacketThreads) {
+        let mut packets = lock(&self.packets);
+        self.shared.pause();
+        if let Some(old) = packets.take() {
+            let mut retired = lock(&self.retired);
+            old.join(|stage, counters| retired.add(stage, counters));
         }
-        let shared = Arc::clone(&self.shared);
-        let stop = shared.register_packet_thread()?;
-        self.spawn("sender", (Stage::Write, TX), reader_number, move |counters| {
-            pipelined::send(&shared, writer, &stop, counters);
-        })?;
-        let (shared, collector) = (Arc::clone(&self.shared), self.tun_collector(place)?);
-        self.spawn("tunreader", (Stage::Read, TX), reader_number, move |counters| {
-            pipelined::read_tun(&shared, collector, reader, counters);
-        })
-    }
-
-    fn start_pipelined_rx(&self) -> io::Result<()> {
-        let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index + 1);
-        let place = self.placement_of(Stage::Read, reader_number);
-        let Pipeline { reader, workers: ends, writer } =
-            Pipeline::new(workers, || Buffer::new(INBOUND_BYTES, place).map(InboundBatch::new))?;
-        for (k, end) in ends.into_iter().enumerate() {
-            let aead = ThreadAead::new(self.backend);
-            self.spawn(&format!("opener{k}"), (Stage::Crypto, RX), reader_number * workers + k, move |counters| {
-                pipelined::open(end, aead, counters);
-            })?;
+        if let Err(error) = self.shared.sockets().set_buffer_bytes(next.tuning.socket_buffer_bytes) {
+            log::warn!("{}: socket buffers keep their size: {error}", self.name());
         }
-        let shared = Arc::clone(&self.shared);
-        self.spawn("tunwriter", (Stage::Write, RX), reader_number, move |counters| {
-            pipelined::deliver(&shared, writer, counters);
-        })?;
-        let shared = Arc::clone(&self.shared);
-        let collector = SocketCollector::new(&shared, shared.register_packet_thread()?, self.tuning.batch_packets);
-        self.spawn("receiver", (Stage::Read, RX), reader_number, move |counters| {
-            pipelined::read_sockets(&shared, collector, reader, counters);
-        })
+        self.shared.resume();
+        next.start();
+        *packets = Some(next);
     }
 
-    fn tun_collector(&self, place: MemoryPlacement) -> io::Result<TunCollector> {
-        let stop = self.shared.register_packet_thread()?;
-        Ok(TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, stop, self.tuning.batch_packets))
+    /// The lane's name: that of its device, or of the bond and its port.
+    pub fn name(&self) -> &str {
+        self.shared.name()
     }
 
-    fn spawn(
-        &self,
-        role: &str,
-        (stage, direction): (Stage, Option<Direction>),
-        number: usize,
-        body: impl FnOnce(&ThreadCounters) + Send + 'static,
-    ) -> io::Result<()> {
-        let name = format!("{role}:{}", self.interface);
-        self.threads.add(LaneThread::spawn(ThreadPlan { name, stage, direction, number }, &self.tuning, body)?);
-        Ok(())
-    }
-
-    /// Where the buffers of a thread come from: the node of its CPU.
-    fn placement_of(&self, stage: Stage, number: usize) -> MemoryPlacement {
-        let cpu = self.tuning.cpu_sets.of(stage).and_then(|set| cpu_of_thread(set, number));
-        match cpu {
-            Some(cpu) => MemoryPlacement {
-                policy: self.tuning.numa_policy,
-                node: node_of_cpu(cpu),
-                ..MemoryPlacement::default()
-            },
-            None => MemoryPlacement::default(),
-        }
-    }
-
-    /// The interface's name.
-    pub fn interface(&self) -> &str {
-        &self.interface
+    /// The index of its device, which does not change when that is renamed.
+    pub fn interface_index(&self) -> u32 {
+        self.shared.tun.index()
     }
 
     /// Changes keys, port, mark and peers. If the sockets cannot be changed, nothing is.
@@ -277,13 +219,19 @@ impl Lane {
             self.shared.sockets().set_fwmark(fwmark).map_err(failed)?;
             return Ok(port);
         }
-        let sockets = UdpPair::bind(port, &udp_options(&self.tuning, fwmark)).map_err(|error| match error.kind() {
+        let sockets = UdpPair::bind(port, &self.udp_options(fwmark)).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => ChangeError::PortInUse { port },
             _ => ChangeError::Io { what: format!("cannot bind UDP port {port}"), error },
         })?;
         let port = sockets.port();
         self.shared.replace_sockets(sockets);
         Ok(port)
+    }
+
+    /// For new sockets, under the tuning that runs.
+    fn udp_options(&self, fwmark: u32) -> UdpOptions {
+        let packets = lock(&self.packets);
+        packets.as_ref().map_or_else(|| udp_options(&self.started_with, fwmark), |own| udp_options(&own.tuning, fwmark))
     }
 
     /// Configuration, peers and their counters. It holds the private key.
@@ -295,44 +243,63 @@ impl Lane {
     pub fn stats(&self) -> LaneStats {
         let listen_port = self.shared.device().listen_port();
         let sockets = self.shared.socket_memory();
-        self.threads.with(|threads| {
-            let mut stats = LaneStats {
-                interface: self.interface.clone(),
-                mode: self.tuning.mode.to_string(),
-                aead: self.backend.to_string(),
-                listen_port,
-                tx: FlowStats::default(),
-                rx: FlowStats::default(),
-                handshakes: 0,
-                queues: queues_between(threads),
-                drops: Drops::default(),
-                threads: threads.iter().map(thread_stats).collect(),
-            };
-            for (thread, own) in threads.iter().zip(&stats.threads) {
-                if thread.stage.is_last() {
-                    stats.tx += own.tx;
-                    stats.rx += own.rx;
-                }
-                stats.handshakes += thread.counters.handshakes.get();
-                stats.drops += &own.drops;
+        let (control, packets, retired) = (lock(&self.control), lock(&self.packets), lock(&self.retired));
+        let threads: Vec<&LaneThread> = control.iter().chain(packets.iter().flat_map(PacketThreads::threads)).collect();
+        let mut stats = LaneStats {
+            interface: self.name().to_owned(),
+            mode: packets.as_ref().map(|own| own.tuning.mode).unwrap_or_default().to_string(),
+            aead: self.backend.to_string(),
+            listen_port,
+            tx: retired.tx,
+            rx: retired.rx,
+            handshakes: control.iter().map(|thread| thread.counters.handshakes.get()).sum(),
+            queues: queues_between(&threads),
+            drops: retired.drops.clone(),
+            threads: threads.iter().map(|thread| thread.stats()).collect(),
+        };
+        for (thread, own) in threads.iter().zip(&stats.threads) {
+            if thread.stage.is_last() {
+                stats.tx += own.tx;
+                stats.rx += own.rx;
             }
-            stats.queues.insert("handshakes", self.shared.waiting_handshakes() as u64);
-            stats.queues.insert("socket_receive_bytes", sockets.receive_bytes);
-            stats.drops.add_kernel(EngineReason::ReceiveBufferFull, sockets.drops);
-            stats.drops.add_kernel(EngineReason::TunQueueFull, self.shared.tun.queue_drops().unwrap_or(0));
-            stats
-        })
+            stats.drops += &own.drops;
+        }
+        stats.queues.insert("handshakes", self.shared.waiting_handshakes() as u64);
+        stats.queues.insert("socket_receive_bytes", sockets.receive_bytes);
+        stats.drops.add_kernel(EngineReason::ReceiveBufferFull, sockets.drops);
+        stats.drops.add_kernel(EngineReason::TunQueueFull, self.shared.tun.queue_drops().unwrap_or(0));
+        stats
     }
 
-    /// The threads, with the CPU sets that the kernel reports.
+    /// The threads, with what the kernel reports of them.
     pub fn placement(&self) -> Vec<ThreadPlacement> {
-        self.threads.with(|threads| threads.iter().map(LaneThread::placement).collect())
+        let (control, packets) = (lock(&self.control), lock(&self.packets));
+        control.iter().chain(packets.iter().flat_map(PacketThreads::threads)).map(LaneThread::placement).collect()
     }
 
     /// Ends all threads and waits for them.
     pub fn stop(&self) {
         self.shared.stop();
-        self.threads.join();
+        // Dropping them waits for their end.
+        drop(lock(&self.packets).take());
+        if let Some(control) = lock(&self.control).take() {
+            control.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic aborts the whole program in release builds; in tests the state is still worth looking at.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Retired {
+    fn add(&mut self, stage: Stage, counters: &ThreadCounters) {
+        if stage.is_last() {
+            self.tx += FlowStats::from(&counters.tx);
+            self.rx += FlowStats::from(&counters.rx);
+        }
+        counters.add_drops_to(&mut self.drops);
     }
 }
 
@@ -342,24 +309,10 @@ impl Drop for Lane {
     }
 }
 
-fn thread_stats(thread: &LaneThread) -> ThreadStats {
-    let mut drops = Drops::default();
-    thread.counters.add_drops_to(&mut drops);
-    ThreadStats {
-        name: thread.name.clone(),
-        tid: thread.tid(),
-        stage: thread.stage.name(),
-        cpu_s: thread.cpu_s(),
-        tx: FlowStats::from(&thread.counters.tx),
-        rx: FlowStats::from(&thread.counters.rx),
-        drops,
-    }
-}
-
 /// Batches that wait before each stage of a pipeline.
-fn queues_between(threads: &[LaneThread]) -> BTreeMap<&'static str, u64> {
+fn queues_between(threads: &[&LaneThread]) -> BTreeMap<&'static str, u64> {
     let of = |stage, direction| {
-        let of_stage = move |thread: &&LaneThread| thread.stage == stage && thread.direction == direction;
+        let of_stage = move |thread: &&&LaneThread| thread.stage == stage && thread.direction == direction;
         threads.iter().filter(of_stage).map(|thread| &*thread.counters)
     };
     let depth = |before, behind, direction| {
@@ -386,7 +339,8 @@ fn udp_options(tuning: &Tuning, fwmark: u32) -> UdpOptions {
     }
 }
 
-fn open_tun(interface: &str, tuning: &Tuning) -> Result<Tun, StartError> {
+/// Creates a TUN device with the offloads that the tuning allows. It is down.
+pub fn open_tun(interface: &str, tuning: &Tuning) -> Result<Arc<Tun>, StartError> {
     let mut options = TunOptions::new(interface);
     options.tso = tuning.offloads.tun_tso;
     options.uso = tuning.offloads.tun_uso;
@@ -403,7 +357,7 @@ fn open_tun(interface: &str, tuning: &Tuning) -> Result<Tun, StartError> {
     let mut netlink = Netlink::open().map_err(failed())?;
     netlink.set_mtu(tun.index(), DEFAULT_MTU).map_err(failed())?;
     limit_super_packets(&tun, &mut netlink, DEFAULT_MTU as usize);
-    Ok(tun)
+    Ok(Arc::new(tun))
 }
 
 /// Makes the kernel build super-packets that fit into one UDP_SEGMENT send with the tunnel's overhead. A kernel that

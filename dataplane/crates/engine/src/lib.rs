@@ -2,9 +2,10 @@
 //!
 //! | you look for | it is in |
 //! |---|---|
-//! | a device from start to end | `lane.rs` |
+//! | a device from start to end | `lane.rs`; all of a gateway and changing their tuning: `lanes.rs` |
 //! | the send path | `collect.rs` (from the TUN) → `outbound.rs` (prepare, seal, send) |
 //! | the receive path | `collect.rs` (from the sockets) → `inbound.rs` (sort, open, deliver) |
+//! | the packet threads of a lane | `packet_threads.rs` |
 //! | who runs the steps | `inline.rs`: one thread a direction · `pipelined.rs`: reader, workers, writer |
 //! | handshakes, timers, staged packets | `control.rs` |
 //! | counters and drop reasons | `counters.rs` |
@@ -17,8 +18,10 @@ mod counters;
 mod inbound;
 mod inline;
 mod lane;
+mod lanes;
 mod load;
 mod outbound;
+mod packet_threads;
 mod pipelined;
 mod shared;
 mod stats;
@@ -26,7 +29,8 @@ mod threads;
 mod tuning;
 
 pub use counters::{DropReason, Drops, EngineReason};
-pub use lane::{ChangeError, Lane, StartError};
+pub use lane::{ChangeError, Lane, StartError, open_tun};
+pub use lanes::Lanes;
 pub use stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats};
 pub use tuning::{
     MAX_BATCH_PACKETS, MAX_CRYPTO_WORKERS, Mode, Offloads, SOCKET_BUFFER_BYTES, Stage, StageCpuSets, Tuning,

@@ -28,36 +28,54 @@ impl HandshakeMessage {
 
 /// What the threads of one lane share. On the packet path it is only read.
 pub struct Shared {
-    pub tun: Tun,
+    /// The lane's name: that of its device, or of the bond and its port.
+    name: String,
+    /// One lane's own, or shared by all lanes of a bond.
+    pub tun: Arc<Tun>,
     pub forwarding: Arc<Forwarding>,
     device: Mutex<Device>,
     sockets: ArcSwap<UdpPair>,
     drops_of_old_sockets: AtomicU64,
     mtu: AtomicUsize,
-    stopping: AtomicBool,
+    ended: AtomicBool,
+    /// The packet threads are to end, for others to take over.
+    paused: AtomicBool,
     handshakes: Mutex<Vec<HandshakeMessage>>,
     control_is_woken: AtomicBool,
     control: Waker,
-    /// Wakes the threads that wait for the TUN or for a socket: all is to be looked at again.
-    packet_threads: Mutex<Vec<Waker>>,
+    /// Interrupts whatever else the control thread waits for, when the lane ends.
+    control_stop: Waker,
+    /// Wakes the threads that wait for the TUN or for a socket: all is to be looked at again. With the generation of
+    /// threads that each belongs to.
+    packet_threads: Mutex<Vec<(u64, Waker)>>,
+    generations: AtomicU64,
 }
 
 impl Shared {
     /// For a device whose sockets and TUN are open.
-    pub fn new(tun: Tun, device: Device, sockets: UdpPair, mtu: usize) -> std::io::Result<Self> {
+    pub fn new(name: &str, tun: Arc<Tun>, device: Device, sockets: UdpPair, mtu: usize) -> std::io::Result<Self> {
         Ok(Self {
+            name: name.to_owned(),
             tun,
             forwarding: device.forwarding(),
             device: Mutex::new(device),
             sockets: ArcSwap::from_pointee(sockets),
             drops_of_old_sockets: AtomicU64::new(0),
             mtu: AtomicUsize::new(mtu),
-            stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             handshakes: Mutex::new(Vec::new()),
             control_is_woken: AtomicBool::new(false),
             control: Waker::new()?,
+            control_stop: Waker::new()?,
             packet_threads: Mutex::new(Vec::new()),
+            generations: AtomicU64::new(0),
         })
+    }
+
+    /// The lane's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The protocol's control side. Wake the control thread after any change.
@@ -112,29 +130,56 @@ impl Shared {
         Time { monotonic: self.now(), unix }
     }
 
+    /// A name for packet threads that begin and end together.
+    pub fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A waker for a thread that waits for packets; it is woken when sockets change and at the end.
-    pub fn register_packet_thread(&self) -> std::io::Result<Waker> {
+    pub fn register_packet_thread(&self, generation: u64) -> std::io::Result<Waker> {
         let waker = Waker::new()?;
-        self.packet_threads.lock().unwrap_or_else(PoisonError::into_inner).push(waker.try_clone()?);
+        self.packet_threads.lock().unwrap_or_else(PoisonError::into_inner).push((generation, waker.try_clone()?));
         Ok(waker)
     }
 
+    /// The threads of this generation have ended.
+    pub fn forget_packet_threads(&self, generation: u64) {
+        self.packet_threads.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| *of != generation);
+    }
+
     fn wake_packet_threads(&self) {
-        for waker in self.packet_threads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (_, waker) in self.packet_threads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             wake(waker);
         }
     }
 
-    /// Tells every thread to end.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+    /// Tells the packet threads to end after what they hold.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
         self.wake_packet_threads();
-        wake(&self.control);
     }
 
-    /// Whether every thread is to end.
+    /// Other packet threads may work now.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Tells every thread to end.
+    pub fn stop(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.wake_packet_threads();
+        wake(&self.control);
+        wake(&self.control_stop);
+    }
+
+    /// Whether the lane has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the packet threads are to end.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.paused.load(Ordering::Relaxed) || self.has_ended()
     }
 
     /// Queues a handshake message for the control thread; false if too many wait already.
@@ -172,6 +217,11 @@ impl Shared {
             log::error!("cannot reset a waker: {error}");
         }
         self.control_is_woken.store(false, Ordering::SeqCst);
+    }
+
+    /// Readable once the lane has ended.
+    pub fn control_stop(&self) -> std::io::Result<Waker> {
+        self.control_stop.try_clone()
     }
 
     /// What the control thread waits on.

@@ -1,14 +1,14 @@
-//! Threads of a lane: named, placed, counted, and joined at the end.
+//! Threads of a lane: named, placed, confined, counted, and joined at the end.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use wirelane_io as wio;
 
-use crate::counters::ThreadCounters;
-use crate::stats::ThreadPlacement;
+use crate::counters::{Drops, ThreadCounters};
+use crate::stats::{FlowStats, ThreadPlacement, ThreadStats};
 use crate::tuning::{Direction, Stage, Tuning, cpu_of_thread};
 
 /// Stack of a packet thread. Buffers are on the heap; the deepest path is the handshake's, with some 20 KiB.
@@ -87,6 +87,28 @@ impl LaneThread {
         wio::thread_cpu_time(self.tid()).map_or(0.0, |time| time.as_secs_f64())
     }
 
+    /// Its counters.
+    pub fn stats(&self) -> ThreadStats {
+        let mut drops = Drops::default();
+        self.counters.add_drops_to(&mut drops);
+        ThreadStats {
+            name: self.name.clone(),
+            tid: self.tid(),
+            stage: self.stage.name(),
+            cpu_s: self.cpu_s(),
+            tx: FlowStats::from(&self.counters.tx),
+            rx: FlowStats::from(&self.counters.rx),
+            drops,
+        }
+    }
+
+    /// Waits for its end; it has been told to.
+    pub fn join(self) {
+        if self.handle.join().is_err() {
+            log::error!("thread {} panicked", self.name);
+        }
+    }
+
     /// Where the kernel says that it may run.
     pub fn placement(&self) -> ThreadPlacement {
         let cpu_set = wio::thread_affinity(self.tid()).map_or_else(|_| String::new(), |set| set.to_string());
@@ -100,30 +122,4 @@ fn place(name: &str, cpu: Option<u32>, numa_policy: wio::NumaPolicy) -> io::Resu
     wio::set_thread_affinity(0, &wio::CpuSet::new([cpu]))
         .map_err(|error| io::Error::new(error.kind(), format!("CPU {cpu} cannot be used by thread {name}: {error}")))?;
     wio::set_thread_policy(numa_policy, wio::node_of_cpu(cpu))
-}
-
-/// The threads of one lane.
-#[derive(Debug, Default)]
-pub struct LaneThreads(Mutex<Vec<LaneThread>>);
-
-impl LaneThreads {
-    /// Adds a running thread.
-    pub fn add(&self, thread: LaneThread) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-    }
-
-    /// Calls `look` with all of them.
-    pub fn with<T>(&self, look: impl FnOnce(&[LaneThread]) -> T) -> T {
-        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Waits for the end of all; they have been told to stop.
-    pub fn join(&self) {
-        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.handle.join().is_err() {
-                log::error!("thread {} panicked", thread.name);
-            }
-        }
-    }
 }

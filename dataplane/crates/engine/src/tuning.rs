@@ -68,6 +68,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stages that have a CPU set, in whichever mode.
+    pub const WITH_CPU_SET: &[Stage] = &[Self::Tx, Self::Rx, Self::Read, Self::Crypto, Self::Write];
+
     /// The stage's name in configuration, placement and statistics.
     pub fn name(self) -> &'static str {
         match self {
@@ -120,8 +123,9 @@ impl StageCpuSets {
 
     /// A stage that has a CPU set although `mode` has no such stage.
     pub fn stray_stage(&self, mode: Mode) -> Option<Stage> {
-        [Stage::Tx, Stage::Rx, Stage::Read, Stage::Crypto, Stage::Write]
-            .into_iter()
+        Stage::WITH_CPU_SET
+            .iter()
+            .copied()
             .find(|stage| !Stage::of_mode(mode).contains(stage) && self.of(*stage).is_some_and(|set| !set.is_empty()))
     }
 }
@@ -171,7 +175,7 @@ pub enum Direction {
 }
 
 /// How a lane runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
     /// Which architecture.
     pub mode: Mode,
@@ -181,6 +185,8 @@ pub struct Tuning {
     pub cpu_sets: StageCpuSets,
     /// Where packet buffers live.
     pub numa_policy: NumaPolicy,
+    /// Packet buffers in 2 MiB pages where there are any.
+    pub huge_pages: bool,
     /// Most packets handled as one unit of work; a super-packet of the TUN is never cut.
     pub batch_packets: usize,
     /// UDP send and receive buffer that is asked for.
@@ -201,6 +207,7 @@ impl Default for Tuning {
             crypto_workers: 1,
             cpu_sets: StageCpuSets::default(),
             numa_policy: NumaPolicy::default(),
+            huge_pages: false,
             batch_packets: 64,
             socket_buffer_bytes: 4 << 20,
             aead: BackendChoice::Auto,

@@ -19,7 +19,7 @@ pub use capabilities::{Capabilities, KernelVersion};
 pub use clock::BootClock;
 pub use confinement::{confine_packet_thread, confine_process};
 pub use memory::{Buffer, MemoryPlacement};
-pub use netlink::{Link, LinkEvent, LinkMonitor, Netlink, Prefix};
+pub use netlink::{Existing, Link, LinkEvent, LinkMonitor, Netlink, Prefix};
 pub use numa::{NumaPolicy, cpus_of_node, node_of_cpu, nodes, set_thread_policy};
 pub use poll::{Interest, Waker, poll};
 pub use thread::{CpuSet, current_thread_id, set_thread_affinity, set_thread_name, thread_affinity, thread_cpu_time};

@@ -5,4 +5,4 @@ mod monitor;
 mod requests;
 
 pub use monitor::{LinkEvent, LinkMonitor};
-pub use requests::{Link, Netlink, Prefix};
+pub use requests::{Existing, Link, Netlink, Prefix};

@@ -2,6 +2,7 @@
 
 use crate::syscall::check;
 use crate::thread::CpuSet;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::str::FromStr;
@@ -23,6 +24,16 @@ pub enum NumaPolicy {
     Bind,
     /// The given node as long as it has room.
     Prefer,
+}
+
+impl fmt::Display for NumaPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Bind => "bind",
+            Self::Prefer => "prefer",
+        })
+    }
 }
 
 impl FromStr for NumaPolicy {

@@ -43,6 +43,15 @@ impl fmt::Display for Prefix {
     }
 }
 
+/// What becomes of a route that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The new one takes its place, without a moment between.
+    Replace,
+    /// It stays, and the new one is refused.
+    Refuse,
+}
+
 /// State of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -122,31 +131,43 @@ impl Netlink {
     /// Give an interface an address; one that it has already is no error. IPv6 addresses are usable at once: a tunnel
     /// has no neighbours that could have the same one.
     pub fn add_address(&mut self, index: u32, prefix: Prefix) -> io::Result<()> {
-        // struct ifaddrmsg: family, prefix length, flags, scope, interface index.
         let flags = if prefix.address.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
-        let mut fixed = [family(prefix.address), prefix.len, flags, 0, 0, 0, 0, 0];
-        fixed[4..].copy_from_slice(&index.to_ne_bytes());
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        let address = octets(prefix.address);
-        self.acknowledged(libc::RTM_NEWADDR, flags, &fixed, |request| {
-            request.attribute(libc::IFA_LOCAL, &address).attribute(libc::IFA_ADDRESS, &address)
-        })
+        let create = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        self.acknowledged(libc::RTM_NEWADDR, create, &ifaddrmsg(index, prefix, flags), |r| local_address(r, prefix))
     }
 
-    /// Route `destination` over all of `interfaces` with equal weight, or over the one, replacing what is there.
-    /// `source` is the preferred source address. Flows spread by ports only if the sysctl
+    /// Take an address from an interface.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL if it has none such.
+    pub fn delete_address(&mut self, index: u32, prefix: Prefix) -> io::Result<()> {
+        self.acknowledged(libc::RTM_DELADDR, 0, &ifaddrmsg(index, prefix, 0), |r| local_address(r, prefix))
+    }
+
+    /// Route `destination` over all of `interfaces` with equal weight, or over the one. `source` is the preferred source address. Flows spread by ports only if the sysctl
     /// `net.ipv4.fib_multipath_hash_policy` (`net.ipv6.…`) is 1.
     ///
     /// # Errors
-    /// `InvalidInput` without an interface or with a source of the other family.
-    pub fn replace_route(&mut self, destination: Prefix, source: Option<IpAddr>, interfaces: &[u32]) -> io::Result<()> {
+    /// `InvalidInput` without an interface or with a source of the other family; EEXIST if there is such a route and it
+    /// is not to be replaced.
+    pub fn route(
+        &mut self,
+        destination: Prefix,
+        source: Option<IpAddr>,
+        interfaces: &[u32],
+        existing: Existing,
+    ) -> io::Result<()> {
         if interfaces.is_empty() || source.is_some_and(|s| s.is_ipv4() != destination.address.is_ipv4()) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a route needs an interface and a source of its family",
             ));
         }
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        let flags = libc::NLM_F_CREATE
+            | match existing {
+                Existing::Replace => libc::NLM_F_REPLACE,
+                Existing::Refuse => libc::NLM_F_EXCL,
+            };
         self.acknowledged(libc::RTM_NEWROUTE, flags, &rtmsg(destination), |request| {
             let request = route_attributes(request, destination, source);
             match interfaces {
@@ -214,6 +235,18 @@ fn ifinfomsg(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG_LEN] {
     fixed[8..12].copy_from_slice(&flags.to_ne_bytes());
     fixed[12..].copy_from_slice(&change.to_ne_bytes());
     fixed
+}
+
+/// struct ifaddrmsg: family, prefix length, flags, scope, interface index.
+fn ifaddrmsg(index: u32, prefix: Prefix, flags: u8) -> [u8; 8] {
+    let mut fixed = [family(prefix.address), prefix.len, flags, 0, 0, 0, 0, 0];
+    fixed[4..].copy_from_slice(&index.to_ne_bytes());
+    fixed
+}
+
+fn local_address(request: Request, prefix: Prefix) -> Request {
+    let address = octets(prefix.address);
+    request.attribute(libc::IFA_LOCAL, &address).attribute(libc::IFA_ADDRESS, &address)
 }
 
 /// struct rtmsg: family, destination and source length, TOS, table, protocol, scope, type, flags.

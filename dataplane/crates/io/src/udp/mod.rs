@@ -89,6 +89,11 @@ impl UdpPair {
         })
     }
 
+    /// Size of the kernel's send and receive buffer of each.
+    pub fn set_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        self.sockets().try_for_each(|socket| socket.set_buffer_bytes(bytes))
+    }
+
     /// Mark all packets sent from now on (SO_MARK); 0: no mark.
     pub fn set_fwmark(&self, fwmark: u32) -> io::Result<()> {
         self.sockets().try_for_each(|socket| socket.set_fwmark(fwmark))

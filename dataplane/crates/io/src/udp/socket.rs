@@ -151,13 +151,7 @@ impl UdpSocket {
         if options.fwmark != 0 {
             self.set_fwmark(options.fwmark)?;
         }
-        let bytes = c_int::try_from(options.buffer_bytes).unwrap_or(c_int::MAX);
-        for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
-            // Without CAP_NET_ADMIN the kernel caps the plain option at net.core.*mem_max instead of failing.
-            if self.set(libc::SOL_SOCKET, force, bytes).is_err() {
-                self.set(libc::SOL_SOCKET, plain, bytes)?;
-            }
-        }
+        self.set_buffer_bytes(options.buffer_bytes)?;
         // A kernel that has UDP_SEGMENT (4.18) or UDP_GRO (5.0) accepts the option; others say ENOPROTOOPT.
         *self.gso.get_mut() = options.gso && self.set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         self.gro = options.gro && self.set(libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
@@ -175,6 +169,18 @@ impl UdpSocket {
     /// Mark all packets sent from now on (SO_MARK); 0: no mark.
     pub fn set_fwmark(&self, fwmark: u32) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_MARK, fwmark.cast_signed())
+    }
+
+    /// Size of the kernel's send and receive buffer.
+    pub fn set_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+            // Without CAP_NET_ADMIN the kernel caps the plain option at net.core.*mem_max instead of failing.
+            if self.set(libc::SOL_SOCKET, force, bytes).is_err() {
+                self.set(libc::SOL_SOCKET, plain, bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the kernel holds for this socket (SO_MEMINFO); zero where it does not say.

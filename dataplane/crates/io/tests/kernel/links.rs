@@ -1,6 +1,6 @@
 use crate::{ip, prefix, run_in_namespace};
 use std::process::Command;
-use wirelane_io::{LinkEvent, LinkMonitor, Netlink, Tun, TunOptions};
+use wirelane_io::{Existing, LinkEvent, LinkMonitor, Netlink, Tun, TunOptions};
 
 fn ip_output(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
@@ -69,9 +69,12 @@ fn addresses_and_routes_over_several_lanes() {
         netlink.add_address(1, prefix("198.19.1.1/32")).unwrap();
         netlink.add_address(1, prefix("198.19.1.1/32")).unwrap();
         let indices: Vec<_> = lanes.iter().map(Tun::index).collect();
-        netlink.replace_route(prefix("198.19.2.0/24"), Some(ip("198.19.1.1")), &indices).unwrap();
-        netlink.replace_route(prefix("198.19.2.0/24"), Some(ip("198.19.1.1")), &indices).unwrap();
-        netlink.replace_route(prefix("fd01::/64"), None, &indices).unwrap();
+        let source = Some(ip("198.19.1.1"));
+        netlink.route(prefix("198.19.2.0/24"), source, &indices, Existing::Refuse).unwrap();
+        netlink.route(prefix("198.19.2.0/24"), source, &indices, Existing::Replace).unwrap();
+        let again = netlink.route(prefix("198.19.2.0/24"), source, &indices, Existing::Refuse).unwrap_err();
+        assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
+        netlink.route(prefix("fd01::/64"), None, &indices, Existing::Refuse).unwrap();
         let v4 = ip_output("route show 198.19.2.0/24");
         assert!(v4.contains("src 198.19.1.1") && v4.contains("nexthop dev wl0") && v4.contains("dev wl1"), "{v4}");
         let v6 = ip_output("-6 route show fd01::/64");
@@ -81,7 +84,7 @@ fn addresses_and_routes_over_several_lanes() {
         netlink.delete_route(prefix("198.19.2.0/24")).unwrap();
         assert_eq!(ip_output("route show 198.19.2.0/24"), "");
         assert_eq!(netlink.delete_route(prefix("198.19.2.0/24")).unwrap_err().raw_os_error(), Some(libc::ESRCH));
-        assert!(netlink.replace_route(prefix("198.19.2.0/24"), None, &[]).is_err());
-        assert!(netlink.replace_route(prefix("198.19.2.0/24"), Some(ip("::1")), &indices).is_err());
+        assert!(netlink.route(prefix("198.19.2.0/24"), None, &[], Existing::Refuse).is_err());
+        assert!(netlink.route(prefix("198.19.2.0/24"), Some(ip("::1")), &indices, Existing::Refuse).is_err());
     });
 }

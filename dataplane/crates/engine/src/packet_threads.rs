@@ -1,0 +1,236 @@
+//! The packet threads of a lane under one tuning.
+//!
+//! They are made parked: placed, confined, with their buffers, and touching no packet. When all that a new tuning needs
+//! is there, the threads of the old one are told to end, which they do after what they hold has left in its order; only
+//! then do the new ones start. Meanwhile packets wait in the kernel's queues, and sessions know nothing of it.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use wirelane_crypto::Backend;
+use wirelane_io::{Buffer, MemoryPlacement, node_of_cpu};
+use wirelane_packet::{MAX_TUN_READ, SendBatch};
+
+use crate::aead::ThreadAead;
+use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
+use crate::counters::ThreadCounters;
+use crate::inbound::{InboundBatch, RECEIVE_BYTES};
+use crate::inline;
+use crate::outbound::OutboundBatch;
+use crate::pipelined::{self, Pipeline};
+use crate::shared::Shared;
+use crate::threads::{LaneThread, ThreadPlan};
+use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
+
+/// Receive buffers have room for a batch that is nearly full and one more receive.
+const INBOUND_BYTES: usize = FULL_BATCH_BYTES + RECEIVE_BYTES + 1024;
+const TX: Option<Direction> = Some(Direction::Tx);
+const RX: Option<Direction> = Some(Direction::Rx);
+
+/// Holds threads back until it is opened, or sends them home.
+#[derive(Debug, Default)]
+struct Gate {
+    opened: Mutex<Option<bool>>,
+    decided: Condvar,
+}
+
+impl Gate {
+    /// Only the first decision counts.
+    fn decide(&self, open: bool) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(open);
+        self.decided.notify_all();
+    }
+
+    fn wait(&self) -> bool {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match *opened {
+                Some(open) => return open,
+                None => opened = self.decided.wait(opened).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Threads that start together. Before they are dropped they have to be parked still, or told to end.
+pub struct PacketThreads {
+    shared: Arc<Shared>,
+    threads: Vec<LaneThread>,
+    gate: Arc<Gate>,
+    /// The name of their wakers in `shared`.
+    generation: u64,
+    /// Made for this tuning…
+    pub tuning: Tuning,
+    /// …and this position among the lanes: thread k of a stage runs on CPU k mod |set|.
+    pub index: usize,
+}
+
+impl PacketThreads {
+    /// Makes the threads of a lane, parked. On an error nothing of them stays.
+    pub fn new(shared: &Arc<Shared>, index: usize, tuning: &Tuning, backend: Backend) -> io::Result<Self> {
+        let mut made = Self {
+            shared: Arc::clone(shared),
+            threads: Vec::new(),
+            gate: Arc::default(),
+            generation: shared.next_generation(),
+            tuning: tuning.clone(),
+            index,
+        };
+        match tuning.mode {
+            Mode::Inline => made.add_inline(backend)?,
+            Mode::Pipelined => {
+                made.add_pipelined_tx(backend)?;
+                made.add_pipelined_rx(backend)?;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Lets them work.
+    pub fn start(&self) {
+        self.gate.decide(true);
+    }
+
+    /// The threads.
+    pub fn threads(&self) -> &[LaneThread] {
+        &self.threads
+    }
+
+    /// Waits for their end, and calls `count` with the counters of each.
+    pub fn join(mut self, mut count: impl FnMut(Stage, &ThreadCounters)) {
+        for thread in std::mem::take(&mut self.threads) {
+            let (stage, counters) = (thread.stage, Arc::clone(&thread.counters));
+            thread.join();
+            count(stage, &counters);
+        }
+    }
+
+    fn add_inline(&mut self, backend: Backend) -> io::Result<()> {
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
+        let place = self.placement_of(Stage::Tx, self.index);
+        let collector = self.tun_collector(place)?;
+        let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
+        self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
+            inline::transmit(&shared, collector, batch, aead, counters);
+        })?;
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
+        let collector = self.socket_collector()?;
+        let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
+        self.spawn("rx", (Stage::Rx, RX), self.index, move |counters| {
+            inline::receive(&shared, collector, batch, aead, counters);
+        })
+    }
+
+    fn add_pipelined_tx(&mut self, backend: Backend) -> io::Result<()> {
+        let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index);
+        let place = self.placement_of(Stage::Read, reader_number);
+        let Pipeline { reader, workers: ends, writer } = Pipeline::new(workers, || {
+            Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new)
+        })?;
+        for (k, end) in ends.into_iter().enumerate() {
+            let aead = ThreadAead::new(backend);
+            self.spawn(&format!("sealer{k}"), (Stage::Crypto, TX), reader_number * workers + k, move |counters| {
+                pipelined::seal(end, aead, counters);
+            })?;
+        }
+        let shared = Arc::clone(&self.shared);
+        let stop = shared.register_packet_thread(self.generation)?;
+        self.spawn("sender", (Stage::Write, TX), reader_number, move |counters| {
+            pipelined::send(&shared, writer, &stop, counters);
+        })?;
+        let (shared, collector) = (Arc::clone(&self.shared), self.tun_collector(place)?);
+        self.spawn("tunreader", (Stage::Read, TX), reader_number, move |counters| {
+            pipelined::read_tun(&shared, collector, reader, counters);
+        })
+    }
+
+    fn add_pipelined_rx(&mut self, backend: Backend) -> io::Result<()> {
+        let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index + 1);
+        let place = self.placement_of(Stage::Read, reader_number);
+        let Pipeline { reader, workers: ends, writer } =
+            Pipeline::new(workers, || Buffer::new(INBOUND_BYTES, place).map(InboundBatch::new))?;
+        for (k, end) in ends.into_iter().enumerate() {
+            let aead = ThreadAead::new(backend);
+            self.spawn(&format!("opener{k}"), (Stage::Crypto, RX), reader_number * workers + k, move |counters| {
+                pipelined::open(end, aead, counters);
+            })?;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.spawn("tunwriter", (Stage::Write, RX), reader_number, move |counters| {
+            pipelined::deliver(&shared, writer, counters);
+        })?;
+        let (shared, collector) = (Arc::clone(&self.shared), self.socket_collector()?);
+        self.spawn("receiver", (Stage::Read, RX), reader_number, move |counters| {
+            pipelined::read_sockets(&shared, collector, reader, counters);
+        })
+    }
+
+    fn tun_collector(&self, place: MemoryPlacement) -> io::Result<TunCollector> {
+        let stop = self.shared.register_packet_thread(self.generation)?;
+        Ok(TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, stop, self.tuning.batch_packets))
+    }
+
+    fn socket_collector(&self) -> io::Result<SocketCollector> {
+        let stop = self.shared.register_packet_thread(self.generation)?;
+        Ok(SocketCollector::new(&self.shared, stop, self.tuning.batch_packets))
+    }
+
+    fn spawn(
+        &mut self,
+        role: &str,
+        (stage, direction): (Stage, Option<Direction>),
+        number: usize,
+        body: impl FnOnce(&ThreadCounters) + Send + 'static,
+    ) -> io::Result<()> {
+        let plan = ThreadPlan { name: format!("{role}:{}", self.shared.name()), stage, direction, number };
+        let gate = Arc::clone(&self.gate);
+        let parked = move |counters: &ThreadCounters| {
+            if gate.wait() {
+                body(counters);
+            }
+        };
+        self.threads.push(LaneThread::spawn(plan, &self.tuning, parked)?);
+        Ok(())
+    }
+
+    fn placement_of(&self, stage: Stage, number: usize) -> MemoryPlacement {
+        memory_placement(&self.tuning, stage, number)
+    }
+}
+
+/// Where the buffers of a thread come from: the node of its CPU.
+pub fn memory_placement(tuning: &Tuning, stage: Stage, number: usize) -> MemoryPlacement {
+    let huge_pages = tuning.huge_pages;
+    match tuning.cpu_sets.of(stage).and_then(|set| cpu_of_thread(set, number)) {
+        Some(cpu) => MemoryPlacement { policy: tuning.numa_policy, node: node_of_cpu(cpu), huge_pages },
+        None => MemoryPlacement { huge_pages, ..MemoryPlacement::default() },
+    }
+}
+
+impl Drop for PacketThreads {
+    fn drop(&mut self) {
+        self.gate.decide(false);
+        for thread in std::mem::take(&mut self.threads) {
+            thread.join();
+        }
+        self.shared.forget_packet_threads(self.generation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_decides_once_and_for_all_that_wait() {
+        for open in [true, false] {
+            let gate = Arc::new(Gate::default());
+            let waiting: Vec<_> =
+                (0..3).map(|_| Arc::clone(&gate)).map(|gate| std::thread::spawn(move || gate.wait())).collect();
+            gate.decide(open);
+            gate.decide(!open);
+            assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == open));
+            assert_eq!(gate.wait(), open);
+        }
+    }
+}
