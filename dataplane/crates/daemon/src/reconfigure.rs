@@ -244,10 +244,9 @@ impl<'a> LaneEdit<'a> {
 
     /// What cannot fail, or has no consequence if it does.
     fn finish(self, network: &mut Network) {
-        if !self.change.peers.is_empty() || self.change.private_key.is_some() {
-            if let Err(error) = self.lane.change(self.change) {
-                log::error!("{}: {error}", self.lane.name());
-            }
+        // Neither ports nor marks are among it: those have been changed.
+        if let Err(error) = self.lane.change(self.change) {
+            log::error!("{}: {error}", self.lane.name());
         }
         for address in difference(&self.old.addresses, &self.new.addresses) {
             if let Err(error) = network.delete_address(self.lane.interface_index(), self.lane.name(), &address) {
