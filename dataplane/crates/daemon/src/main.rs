@@ -22,11 +22,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use cli::{Cli, Command, ControlArgs};
 use wirelane_daemon::config::{self, Gateway};
 use wirelane_daemon::uapi;
+use wirelane_engine::BackendChoice;
 
 fn main() -> ExitCode {
     logger::start();
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<(), String> {
             gateway::check_key_files(&gateway)?;
             print(&format!("{}: {} lanes, {} mode: valid\n", config.display(), gateway.lanes.len(), gateway.mode))
         }
+        Some(Command::AeadRate { aead, packet_bytes, json }) => print(&aead_rate(aead, packet_bytes, json)?),
         Some(Command::Doctor { json }) => print(&doctor::report(json)?),
         None => match cli.interface {
             Some(interface) => {
@@ -73,6 +75,16 @@ fn run(cli: Cli) -> Result<(), String> {
             }
         },
     }
+}
+
+fn aead_rate(choice: BackendChoice, packet_bytes: u16, as_json: bool) -> Result<String, String> {
+    let rate = wirelane_engine::aead_rate(choice, packet_bytes.into()).map_err(|error| error.to_string())?;
+    let (backend, gbit_per_s) = (rate.backend.to_string(), rate.gbytes_per_s * 8.0);
+    Ok(if as_json {
+        format!("{}\n", json!({"backend": backend, "packet_bytes": packet_bytes, "gbit_per_s": gbit_per_s}))
+    } else {
+        format!("{gbit_per_s:.1} Gbit/s a CPU in packets of {packet_bytes} bytes, {backend}\n")
+    })
 }
 
 fn show(args: &ControlArgs, ask: fn(&Path) -> Result<Value, String>) -> Result<(), String> {

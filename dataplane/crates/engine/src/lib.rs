@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod aead;
+mod aead_rate;
 mod collect;
 mod control;
 mod counters;
@@ -28,6 +29,7 @@ mod stats;
 mod threads;
 mod tuning;
 
+pub use aead_rate::{AeadRate, aead_rate};
 pub use counters::{DropReason, Drops, EngineReason};
 pub use lane::{ChangeError, Lane, StartError, open_tun};
 pub use lanes::Lanes;
