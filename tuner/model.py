@@ -60,6 +60,7 @@ class Prediction:
     stage_cpus: Mapping[tuple[Gateway, str], float]  # CPUs kept busy by each stage
     cpu_busy_ratio: Mapping[Gateway, Mapping[int, float]]
     lane_shares: tuple[float, ...]
+    thread_cpus: Mapping[tuple[Gateway, str], tuple[float, ...]]  # CPUs kept busy by each thread of a stage
 
     def data_plane_cpus(self, gateway: Gateway) -> float:
         """CPUs kept busy by the gateway's data plane."""
@@ -106,8 +107,10 @@ class GatewayModel:
         throughput = min(capacity, offered)
         headers = _TCP_IP_HEADERS_BYTES if workload.protocol == "tcp" else _UDP_IP_HEADERS_BYTES
         stage_cpus: dict[tuple[Gateway, str], float] = defaultdict(float)
+        thread_cpus: dict[tuple[Gateway, str], tuple[float, ...]] = defaultdict(tuple)
         for thread in threads:
             stage_cpus[thread.gateway, thread.stage] += thread.busy_s_per_gbit * throughput
+            thread_cpus[thread.gateway, thread.stage] += (thread.busy_s_per_gbit * throughput,)
         return Prediction(
             throughput_gbps=throughput,
             offered_gbps=offered,
@@ -117,6 +120,7 @@ class GatewayModel:
             stage_cpus=dict(stage_cpus),
             cpu_busy_ratio={gateway: self._busy(gateway, loads, throughput) for gateway in GATEWAYS},
             lane_shares=shares,
+            thread_cpus=dict(thread_cpus),
         )
 
     # -- work -----------------------------------------------------------------------------------------------------

@@ -60,6 +60,14 @@ class Workload(_Value):
         return f"{sought}{kind} {self.direction}"
 
 
+class StageUsage(_Value):
+    """CPU time of the data plane's threads of one stage during a sample."""
+
+    threads: int = Field(ge=0, le=8192)
+    busy_cpus: float = Field(ge=0, description="CPUs that they keep busy together")
+    busiest_thread_ratio: float = Field(ge=0, description="share of one CPU that the busiest of them uses")
+
+
 class GatewayUsage(_Value):
     """What one gateway spent during a sample."""
 
@@ -68,6 +76,21 @@ class GatewayUsage(_Value):
         ge=0, description="CPU seconds of the engine's processes, or of softirqs and kernel workers"
     )
     steal_ratio: float = Field(0.0, ge=0, le=1, description="share of time that the hypervisor took away")
+    stages: dict[str, StageUsage] = Field({}, description="by stage; empty where the engine does not tell")
+    drops: dict[str, int] = Field({}, description="packets dropped by the engine during the sample, by reason")
+
+
+class Reference(_Value):
+    """What the hosts can do without a tunnel: measured once a study, for distances and never for a verdict."""
+
+    raw_gbps: float | None = Field(None, gt=0, description="TCP over the underlay, Gbit/s; null: not measured")
+    aead_gbps: dict[Literal["a", "b"], float] = Field({}, description="what one CPU of each gateway encrypts, Gbit/s")
+    aead_backend: dict[Literal["a", "b"], str] = Field({}, examples=[{"a": "ifma", "b": "ifma"}])
+    packet_bytes: int | None = Field(None, description="of the packets that were encrypted")
+    argv: tuple[tuple[str, ...], ...] = Field((), description="exact command lines of the tools")
+    tool_version: str = ""
+    detail: str | None = Field(None, description="what could not be measured, and why")
+    simulated: bool = False
 
 
 class Sample(_Value):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.candidate import GATEWAYS, Candidate
 from tuner.model import GatewayModel, Prediction
-from tuner.samples import GatewayUsage, Sample, Workload
+from tuner.samples import GatewayUsage, Sample, StageUsage, Workload
 
 
 class Noise(BaseModel):
@@ -102,6 +102,15 @@ def _sample_of(
                     for cpu, ratio in prediction.cpu_busy_ratio[gateway].items()
                 },
                 data_plane_cpu_s=busy_s[gateway],
+                stages={
+                    stage: StageUsage(
+                        threads=len(cpus),
+                        busy_cpus=sum(cpus) * throughput_factor * cost_factor,
+                        busiest_thread_ratio=min(1.0, max(cpus) * throughput_factor * cost_factor),
+                    )
+                    for (owner, stage), cpus in prediction.thread_cpus.items()
+                    if owner == gateway and stage != "process"
+                },
             )
             for gateway in GATEWAYS
         },

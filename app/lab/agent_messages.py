@@ -73,6 +73,14 @@ class ReadBack(_Message):
     answers_ms: tuple[Annotated[float, Field(ge=0)], ...] = Field(max_length=MAX_LANES)
 
 
+class ThreadTime(_Message):
+    """CPU time of one data-plane thread since it started."""
+
+    tid: int = Field(ge=0)
+    stage: Annotated[str, Field(max_length=32)]
+    cpu_s: float = Field(ge=0)
+
+
 class Moment(_Message):
     """Counters of one gateway at one moment, as its kernel wrote them."""
 
@@ -83,6 +91,8 @@ class Moment(_Message):
     process_stats: tuple[Text, ...] = Field(max_length=MAX_LANES)
     kernel_worker_ticks: dict[int, Annotated[int, Field(ge=0)]] = Field({}, max_length=8192)
     net_dev: str = Field(max_length=1 << 20)
+    threads: tuple[ThreadTime, ...] = Field((), max_length=8192)
+    drops: dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0)]] = Field({}, max_length=64)
 
 
 class FarWorkload(_Message):
@@ -115,6 +125,28 @@ class FarMeasurement(_Message):
     """Result of `measure` on gateway b."""
 
     workloads: tuple[FarWorkload, ...] = Field(max_length=256)
+
+
+class AeadRate(_Message):
+    """What `wirelane aead-rate --json` says."""
+
+    backend: Annotated[str, Field(max_length=32)]
+    packet_bytes: int = Field(ge=1, le=65535)
+    gbit_per_s: float = Field(gt=0, le=100_000, allow_inf_nan=False)
+
+
+class FarReference(_Message):
+    """Result of `reference` on gateway b."""
+
+    argv: tuple[tuple[Text, ...], ...] = Field(max_length=256)
+    aead: AeadRate | None
+
+
+class LeadReference(FarReference):
+    """Result of `reference` on gateway a."""
+
+    outputs: tuple[Annotated[str, Field(max_length=200_000)], ...] = Field(max_length=256)
+    tool_version: Text
 
 
 Message = TypeVar("Message", bound=_Message)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.candidate import Candidate, Gateway
-from tuner.samples import Sample, Workload
+from tuner.samples import Reference, Sample, Workload
 
 Phase = Literal["provision", "apply", "verify", "measure", "collect", "rollback", "teardown"]
 OnPhase = Callable[[Phase, str], None]
@@ -94,6 +94,11 @@ class TestbedDriver(Protocol):
         should_cancel: ShouldCancel,
     ) -> TrialResult:
         """Apply the candidate, read it back, run every workload once. Needs a provisioned testbed."""
+        ...
+
+    def reference(self, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel) -> Reference:
+        """What the hosts can do without a tunnel: TCP over the underlay with the direction, flows and duration of
+        `workload`, and the AEAD of each gateway. Needs a provisioned testbed; nothing has to be applied."""
         ...
 
     def rollback(self) -> None:

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
-from app.lab.agent_messages import Facts, FarMeasurement, Measurement, Preparation, ReadBack, checked
+from app.lab.agent_messages import (
+    Facts,
+    FarMeasurement,
+    FarReference,
+    LeadReference,
+    Measurement,
+    Preparation,
+    ReadBack,
+    checked,
+)
 from app.lab.driver import (
     LabError,
     OnPhase,
@@ -26,10 +35,11 @@ from app.lab.errors import failure_of
 from app.lab.fingerprint import fingerprint_hash
 from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
 from app.lab.rate_workload import search_rate_of
-from app.lab.sampling import sample_of
+from app.lab.sampling import reference_of, sample_of
 from app.lab.wirelane_config import wirelane_toml
 from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Engine, Gateway, parse_cpulist
-from tuner.samples import Sample, Workload
+from tuner.samples import Reference, Sample, Workload
+from tuner.tunables import WIREGUARD_OVERHEAD_BYTES
 
 UNDERLAY_MTU = 1500
 FEW_LANES = 16
@@ -49,6 +59,7 @@ PHASES: dict[str, tuple[Phase, str]] = {
     "Apply the candidate": ("apply", "applying to both gateways"),
     "Read back and compare": ("verify", "reading back what is set"),
     "Run the workloads": ("measure", "measuring"),
+    "Measure without a tunnel": ("measure", "measuring the link without a tunnel, and the AEAD"),
 }
 
 
@@ -98,6 +109,39 @@ class NetnsDriver:
                 ) from error
             self.rollback()
             raise
+
+    def reference(self, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel) -> Reference:
+        """See TestbedDriver."""
+        _require_root()
+        token = secrets.token_hex(16)
+        variables: dict[Gateway, dict[str, Any]] = {
+            name: {
+                "gateway_reference": {
+                    "gateway": name,
+                    "state_folder": str(gateway.state_folder),
+                    "underlay_address": gateway.underlay,
+                    "far_underlay_address": gateway.far.underlay,
+                    "rendezvous_port": RENDEZVOUS_PORT,
+                    "token": token,
+                    "packet_bytes": UNDERLAY_MTU - WIREGUARD_OVERHEAD_BYTES,
+                    "wirelane_paths": list(self._programs.of("wirelane")),
+                    "workload": {
+                        "tool": "iperf3",
+                        "protocol": "tcp",
+                        "direction": workload.direction,
+                        "flows": workload.flows,
+                        "duration_s": workload.duration_s,
+                    },
+                }
+            }
+            for name, gateway in self._gateways.items()
+        }
+        timeout_s = SHORT_PLAY_TIMEOUT_S + workload.duration_s
+        result = self._play("reference.yml", variables, timeout_s, on_phase, should_cancel)
+        return reference_of(
+            checked(LeadReference, _returned(result, "Measure without a tunnel", "a"), "a"),
+            checked(FarReference, _returned(result, "Measure without a tunnel", "b"), "b"),
+        )
 
     def rollback(self) -> None:
         """See TestbedDriver. Does nothing where the testbed does not exist."""

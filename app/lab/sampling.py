@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
-from app.lab.agent_messages import FarWorkload, LeadWorkload, Moment
+from app.lab.agent_messages import AeadRate, FarReference, FarWorkload, LeadReference, LeadWorkload, Moment
 from app.lab.driver import CandidateFailed, LabError
 from app.lab.parsers.iperf3 import FlowReport, parse_client
 from app.lab.parsers.proc import InterfaceCounters, parse_net_dev, parse_process_ticks, parse_stat
 from tuner.candidate import Candidate
-from tuner.samples import GatewayUsage, Sample, Workload
+from tuner.samples import GatewayUsage, Reference, Sample, StageUsage, Workload
 
 TCP_AND_IPV4_BYTES = 52
 """IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
@@ -88,6 +89,49 @@ def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) ->
         cpu_busy_ratio=busy,
         data_plane_cpu_s=max(0, engine_ticks) / closed.ticks_per_s,
         steal_ratio=min(1.0, steal_ticks / total_ticks) if total_ticks else 0.0,
+        stages=stage_usage(opened, closed),
+        drops={
+            reason: count - opened.drops.get(reason, 0)
+            for reason, count in closed.drops.items()
+            if count > opened.drops.get(reason, 0)
+        },
+    )
+
+
+def stage_usage(opened: Moment, closed: Moment) -> dict[str, StageUsage]:
+    """CPU time of each stage's threads between two moments. Raises ValueError for a window without length."""
+    window_s = closed.monotonic_s - opened.monotonic_s
+    if window_s <= 0:
+        raise ValueError("the window has no length")
+    before = {thread.tid: thread.cpu_s for thread in opened.threads}
+    busy: dict[str, list[float]] = {}
+    for thread in closed.threads:
+        spent_s = thread.cpu_s - before.get(thread.tid, 0.0)
+        busy.setdefault(thread.stage, []).append(max(0.0, spent_s) / window_s)
+    return {
+        stage: StageUsage(threads=len(each), busy_cpus=sum(each), busiest_thread_ratio=max(each))
+        for stage, each in busy.items()
+    }
+
+
+def reference_of(a: LeadReference, b: FarReference) -> Reference:
+    """What the hosts do without a tunnel. Raises LabError for unreadable results."""
+    try:
+        raw_gbps = sum(parse_client(text).received_gbps for text in a.outputs)
+    except ValueError as error:
+        raise LabError(f"the measurement without a tunnel cannot be read: {error}") from error
+    rates: dict[Literal["a", "b"], AeadRate] = {}
+    for gateway, aead in (("a", a.aead), ("b", b.aead)):
+        if aead is not None:
+            rates[gateway] = aead  # type: ignore[index]  # its names are the two above
+    return Reference(
+        raw_gbps=raw_gbps or None,
+        aead_gbps={gateway: rate.gbit_per_s for gateway, rate in rates.items()},
+        aead_backend={gateway: rate.backend for gateway, rate in rates.items()},
+        packet_bytes=next((rate.packet_bytes for rate in rates.values()), None),
+        argv=a.argv + b.argv,
+        tool_version=a.tool_version,
+        detail=None if len(rates) == 2 else "a gateway's wirelane cannot measure its AEAD",
     )
 
 

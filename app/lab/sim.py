@@ -26,9 +26,10 @@ from app.lab.driver import (
 from app.lab.rate_workload import search_rate_of
 from tuner.candidate import GATEWAYS, Candidate, Gateway
 from tuner.model import CostParameters, GatewayModel
-from tuner.samples import Sample, Workload
+from tuner.samples import Reference, Sample, Workload
 from tuner.simulation import Noise, Simulation
 from tuner.topology import Topology
+from tuner.tunables import WIREGUARD_OVERHEAD_BYTES
 
 _POLL_S = 0.1
 # What the phases of a trial take on two namespaces, in simulated seconds.
@@ -141,6 +142,22 @@ class SimDriver:
                 collect_s=collect_s,
                 total_s=time.monotonic() - begin,
             ),
+        )
+
+    def reference(self, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel) -> Reference:
+        """See TestbedDriver. The model's link and AEAD. Raises LabCancelled."""
+        on_phase("measure", "the model's link and AEAD")
+        self._spend(workload.duration_s, should_cancel)
+        costs, packet_bytes = self.model.costs, self._settings.underlay_mtu - WIREGUARD_OVERHEAD_BYTES
+        ns_per_packet = costs.aead_ns_per_packet + costs.aead_ns_per_byte * packet_bytes
+        rates = dict.fromkeys(GATEWAYS, packet_bytes * 8 / ns_per_packet)
+        return Reference(
+            raw_gbps=costs.link_gbps,
+            aead_gbps=rates,
+            aead_backend=dict.fromkeys(GATEWAYS, "simulated"),
+            packet_bytes=packet_bytes,
+            tool_version="simulated",
+            simulated=True,
         )
 
     def _check(self, candidate: Candidate) -> None:

@@ -106,7 +106,8 @@ def get_result(study_id: Id, studies: Studies) -> StudyResult:
 
 @router.get("/{study_id}/explanation", operation_id="getExplanation", responses=problem_responses(404))
 def get_explanation(study_id: Id, studies: Studies) -> Explanation:
-    """Why the winner wins: importance of each tunable, and the ablation path from the baseline to the winner."""
+    """Why the winner wins: importance of each tunable, the ablation path from the baseline to the winner, and what
+    holds both back."""
     return studies.explanation(study_id)
 
 

@@ -28,6 +28,7 @@ class Study(Base):
     simulated: Mapped[bool]
     spec: Mapped[dict[str, Any]]
     provisioned: Mapped[dict[str, Any] | None]
+    reference: Mapped[dict[str, Any] | None]
     progress: Mapped[dict[str, Any] | None]
     progress_at: Mapped[datetime | None]
     running: Mapped[dict[str, Any] | None]

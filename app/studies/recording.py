@@ -29,6 +29,7 @@ from tuner.history import Arm, History
 from tuner.objectives import OBJECTIVES
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.procedure import MeasureBlock, Progress
+from tuner.samples import Reference
 from tuner.statistics import Verdict
 
 
@@ -44,6 +45,7 @@ class StudySnapshot:
     provisioned: ProvisionedTestbed | None
     history: History
     elapsed_s: float
+    has_reference: bool
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class StudyRecorder:
                 provisioned=provisioned,
                 history=history_of(study),
                 elapsed_s=study.elapsed_s,
+                has_reference=study.reference is not None,
             )
 
     def enter(self, study_id: str, state: StudyState) -> None:
@@ -108,6 +111,13 @@ class StudyRecorder:
             study = existing_study(session, study_id)
             if study.provisioned is None:
                 study.provisioned = provisioned.model_dump(mode="json")
+
+    def record_reference(self, study_id: str, reference: Reference) -> None:
+        """What the hosts can do without a tunnel; once a study."""
+        with self._database.writing() as session:
+            study = existing_study(session, study_id)
+            if study.reference is None:
+                study.reference = reference.model_dump(mode="json")
 
     def record_asked(
         self, study_id: str, number: int, candidate: Candidate, origin: Origin, params: dict[str, str | int]

@@ -11,11 +11,12 @@ from app.lab.driver import PhaseTimings
 from app.studies.states import StudyState
 from app.testbeds.schemas import Driver, GatewayView, TestbedName
 from tuner.ablation import Ablation
+from tuner.bottleneck import Bottleneck
 from tuner.candidate import Candidate, Engine, Gateway
 from tuner.history import Phase
 from tuner.importance import Importance
 from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
-from tuner.samples import Sample, Workload
+from tuner.samples import Reference, Sample, Workload
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
 
@@ -239,6 +240,9 @@ class Explanation(BaseModel):
 
     importance: Importance = Field(description="of each tunable, from the trials of the search")
     ablation: Ablation | None = Field(description="from baseline to winner, step by step; null before the verdict")
+    bottleneck_baseline: Bottleneck | None = Field(description="what holds the baseline back")
+    bottleneck_best: Bottleneck | None = Field(description="what holds the winner back; null before the verdict")
+    reference: Reference | None = Field(description="what the hosts can do without a tunnel; null: not measured")
 
 
 class StudyResult(BaseModel):

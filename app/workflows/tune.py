@@ -19,11 +19,15 @@ from app.workflows.lab import Lab
 from app.workflows.plan import Plan, Searches, params_in
 from tuner.outcomes import Failed, Infeasible, Measured, outcome_of
 from tuner.procedure import AskTrial, Finish, MeasureBlock, TellTrial
+from tuner.samples import Reference, Workload
 
 log = structlog.get_logger(__name__)
 
 Turn = Literal["again", "over"]
 BuildBundle = Callable[[str], BundleView]
+
+_REFERENCE_S = 2.0
+"""The measurement without a tunnel is for distances only; it does not need the precision of a sample."""
 
 _STATE_OF_PHASE = {
     "baseline": StudyState.BASELINE,
@@ -64,6 +68,7 @@ class StudyRunner:
             plan = Plan.of(self._recorder.snapshot(study_id))
             baseline = plan.procedure.baseline
             self._recorder.record_baseline(study_id, baseline, params_in(plan.space, baseline))
+            self._measure_reference(study)
         except LabCancelled:
             return self._interrupted(study)
         except LabError as error:
@@ -74,6 +79,22 @@ class StudyRunner:
         except ValueError as error:
             return self._fail(study_id, f"The search space is impossible on this testbed: {error}", "")
         return "again"
+
+    def _measure_reference(self, study: StudySnapshot) -> None:
+        """What the link and the AEAD do without a tunnel. The study goes on without it: distances are then unknown."""
+        if study.has_reference:
+            return
+        first = (study.spec.workloads or [Workload()])[0]
+        workload = first.model_copy(update={"duration_s": min(first.duration_s, _REFERENCE_S)})
+        try:
+            driver = self._lab.driver(study.testbed)
+            reference = driver.reference(workload, self._on_phase(study.id), self._interrupts.should_cancel(study.id))
+        except LabCancelled:
+            raise
+        except LabError as error:
+            log.warning("no reference", study=study.id, error=error.message, detail=error.detail)
+            reference = Reference(detail=_reason(error))
+        self._recorder.record_reference(study.id, reference)
 
     def advance(self, study_id: str, run: int) -> Turn:
         """Take the next step of the procedure, whatever it is."""

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wiretune_agent import facts, gateway, namespaces, readback, traffic
+from wiretune_agent import facts, gateway, namespaces, readback, reference, traffic
 from wiretune_agent.command import die_with_parent
 from wiretune_agent.errors import AgentError
 
@@ -18,6 +18,7 @@ CALLS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "apply": gateway.apply,
     "verify": readback.verify,
     "measure": traffic.measure,
+    "reference": reference.measure,
     "rollback": gateway.rollback,
 }
 
@@ -28,7 +29,7 @@ def dispatch(call: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if call not in CALLS:
             raise AgentError(f"the agent has no call {call!r}")
-        return {"changed": call not in ("facts", "verify", "measure"), "result": CALLS[call](arguments)}
+        return {"changed": call not in ("facts", "verify", "measure", "reference"), "result": CALLS[call](arguments)}
     except AgentError as error:
         return {"failed": True, "msg": error.message, "error": error.as_json()}
     except Exception as error:  # noqa: BLE001 - a defect of the agent must reach the caller as JSON, with its place

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import kernel_wireguard, keys
+from wiretune_agent import control, kernel_wireguard, keys
 from wiretune_agent.command import attempt, missing_program, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import POLL_S, Process, ancestors, stop
@@ -117,7 +117,6 @@ def log_tail(state_folder: Path) -> str:
 def _start_wirelane(state_folder: Path, program: str, arguments: Mapping[str, Any]) -> None:
     config = state_folder / "wirelane.toml"
     config.write_text(arguments["config"])
-    (state_folder / "control.sock").unlink(missing_ok=True)
     log = state_folder / "engine.log"
     process = _launch(state_folder, [program, "run", "--config", str(config)], log)
     _wait(

@@ -44,7 +44,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
     """Gateway a's part of one workload: choose ports, run the clients inside the window."""
     planned = plan(setup.lanes, workload)
     version = run(["iperf3", "--version"]).splitlines()[0]
-    back = caller.ask("prepare", workload=index, flows=[_as_json(flow) for flow in planned])["lanes"]
+    back = caller.ask("prepare", workload=index, flows=[as_json(flow) for flow in planned])["lanes"]
     there = flows.lanes_of(_paths(setup.inner_address, setup.far_inner_address, workload["protocol"], planned))
     argvs = []
     for number, flow in enumerate(planned):
@@ -57,7 +57,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         argvs.append(client_argv(setup, workload, flow, flow.source_ports[chosen]))
     caller.ask("open")
     opened = setup.watch.moment()
-    outputs = _run_clients(setup, caller, argvs, run_time_s(workload))
+    outputs = run_clients(setup, caller, argvs, run_time_s(workload))
     closed = setup.watch.moment()
     caller.ask("close")
     caller.ask("finish")
@@ -172,7 +172,7 @@ def listening_ports(proc_net_tcp: str) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
 
-def _run_clients(setup: Setup, caller: Caller, argvs: Sequence[list[str]], duration_s: float) -> list[str]:
+def run_clients(setup: Setup, caller: Caller, argvs: Sequence[list[str]], duration_s: float) -> list[str]:
     """Standard output of every client, all of them run at the same time."""
     deadline = time.monotonic() + duration_s + EXTRA_TIME_S
     clients: list[subprocess.Popen[str]] = []
@@ -229,7 +229,7 @@ def _paths(source: str, destination: str, protocol: str, planned: Sequence[Flow]
     ]
 
 
-def _as_json(flow: Flow) -> list[Any]:
+def as_json(flow: Flow) -> list[Any]:
     return [flow.lane, flow.reverse, flow.server_port, flow.source_ports.start, flow.source_ports.stop]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import socket
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines, sysctls
+from wiretune_agent import control, engines, sysctls
 from wiretune_agent.command import run, run_json
 from wiretune_agent.errors import AgentError
 
@@ -20,7 +19,6 @@ DISCARD_PORT = 9
 HIDDEN = "(hidden)"
 ONLY_STAGE = {"wireguard-go": "process", "kernel": "napi"}
 """Engines whose threads all do the same."""
-MAX_CONTROL_REPLY_BYTES = 1 << 20
 
 
 def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def _lane(lane: Mapping[str, Any], folder: Path, engine: str) -> dict[str, Any]:
 
 def _device_of_control_socket(interface: str, folder: Path) -> dict[str, Any]:
     """What `wirelane run` tells of a lane. It does not tell its peers: the lane's round trip proves those."""
-    lanes = {lane["interface"]: lane for lane in _ask(folder / "control.sock", "stats")["lanes"]}
+    lanes = {lane["interface"]: lane for lane in control.ask(folder, "stats")["lanes"]}
     if interface not in lanes:
         raise AgentError(f"wirelane carries no lane {interface}", blame="candidate")
     return {"listen_port": lanes[interface]["listen_port"], "peers": None}
@@ -108,7 +106,7 @@ def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]
     """Stage and allowed CPUs of every thread, as the kernel says; the engine's one stage where it tells none."""
     stages: dict[int, str] = {}
     if engine == "wirelane":
-        for lane in _ask(folder / "control.sock", "placement")["lanes"]:
+        for lane in control.ask(folder, "placement")["lanes"]:
             stages |= {int(thread["tid"]): str(thread["stage"]) for thread in lane["threads"]}
     threads = []
     for pid in pids:
@@ -123,23 +121,6 @@ def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]
     if stages:
         raise AgentError(f"wirelane reports threads that the kernel does not know: {sorted(stages)}", blame="candidate")
     return threads
-
-
-def _ask(control_socket: Path, subject: str) -> Any:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(3)
-        try:
-            client.connect(str(control_socket))
-            client.sendall(json.dumps({"get": subject}).encode() + b"\n")
-            reply = b""
-            while not reply.endswith(b"\n") and len(reply) < MAX_CONTROL_REPLY_BYTES:
-                part = client.recv(65536)
-                if not part:
-                    break
-                reply += part
-            return json.loads(reply)
-        except (OSError, ValueError) as error:
-            raise AgentError(f"wirelane's control socket does not answer: {error}", blame="candidate") from error
 
 
 def _differences(observed: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:

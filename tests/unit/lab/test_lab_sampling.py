@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.lab.agent_messages import FarWorkload, LeadWorkload
+from app.lab.agent_messages import FarReference, FarWorkload, LeadReference, LeadWorkload, Moment
 from app.lab.driver import CandidateFailed, LabError
-from app.lab.sampling import sample_of
+from app.lab.sampling import gateway_usage, reference_of, sample_of
 from tuner.candidate import Candidate
 from tuner.samples import Workload
 
@@ -135,3 +135,40 @@ def test_a_lane_that_vanished_is_an_error() -> None:
     b = FarWorkload.model_validate({"opened": moment(0, 100, 0), "closed": moment(1, 200, 9)})
     with pytest.raises(LabError, match="cannot be read"):
         sample_of(Candidate(), Workload(), a, b)
+
+
+def test_stages_and_drops_between_two_moments() -> None:
+    threads = [{"tid": 7, "stage": "tx", "cpu_s": 1.0}, {"tid": 8, "stage": "rx", "cpu_s": 1.0}]
+    later = [
+        {"tid": 7, "stage": "tx", "cpu_s": 2.5},
+        {"tid": 8, "stage": "rx", "cpu_s": 1.2},
+        {"tid": 9, "stage": "rx", "cpu_s": 0.4},
+    ]
+    opened = Moment.model_validate(moment(0, 100, 0) | {"threads": threads, "drops": {"replay": 4, "auth": 1}})
+    closed = Moment.model_validate(moment(2, 200, 10) | {"threads": later, "drops": {"replay": 9, "auth": 1}})
+    usage = gateway_usage(opened, closed)
+    assert usage.drops == {"replay": 5}
+    assert usage.stages["tx"].model_dump() == {
+        "threads": 1,
+        "busy_cpus": pytest.approx(0.75),
+        "busiest_thread_ratio": pytest.approx(0.75),
+    }
+    assert usage.stages["rx"].threads == 2
+    assert usage.stages["rx"].busy_cpus == pytest.approx(0.3)
+    assert usage.stages["rx"].busiest_thread_ratio == pytest.approx(0.2)
+
+
+def test_the_reference_is_what_arrived_and_what_each_gateway_encrypts() -> None:
+    output = (DATA / "iperf3-3.12-tcp-forward.json").read_text()
+    rate = {"backend": "ifma", "packet_bytes": 1420, "gbit_per_s": 26.4}
+    far = FarReference.model_validate({"argv": [["iperf3", "-s"]], "aead": rate | {"gbit_per_s": 20.0}})
+    given = {"argv": [["iperf3", "-c", "x"]], "outputs": [output, output], "tool_version": "iperf 3.12", "aead": rate}
+    found = reference_of(LeadReference.model_validate(given), far)
+    assert found.raw_gbps == pytest.approx(2 * 2.415, rel=0.01)
+    assert found.aead_gbps == {"a": 26.4, "b": 20.0}
+    assert found.detail is None
+    without = reference_of(LeadReference.model_validate(given | {"aead": None}), far)
+    assert without.aead_gbps == {"b": 20.0}
+    assert without.detail is not None
+    with pytest.raises(LabError, match="without a tunnel"):
+        reference_of(LeadReference.model_validate(given | {"outputs": ["no JSON"]}), far)

@@ -159,7 +159,8 @@ export interface paths {
         };
         /**
          * Get Explanation
-         * @description Why the winner wins: importance of each tunable, and the ablation path from the baseline to the winner.
+         * @description Why the winner wins: importance of each tunable, the ablation path from the baseline to the winner, and what
+         *     holds both back.
          */
         get: operations["getExplanation"];
         put?: never;
@@ -625,6 +626,83 @@ export interface components {
             finished_at: string;
         };
         /**
+         * Bottleneck
+         * @description What limits one candidate under one workload. Figures are medians over its samples.
+         */
+        Bottleneck: {
+            /**
+             * Workload
+             * @description the workload with the least throughput
+             * @example tcp forward
+             */
+            workload: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "offered_load" | "link" | "all_cpus" | "thread" | "cpu" | "none";
+            /**
+             * Words
+             * @description for people
+             */
+            words: string;
+            /**
+             * Gateway
+             * @description the saturated end; null: both share a machine, or neither is
+             */
+            gateway: ("a" | "b") | null;
+            /**
+             * Stage
+             * @description the saturated stage, or the one that uses most CPU time
+             */
+            stage: string | null;
+            /**
+             * Cpu
+             * @description the saturated CPU; null unless kind is cpu
+             */
+            cpu: number | null;
+            /** Throughput Gbps */
+            throughput_gbps: number;
+            /**
+             * Cpu Busy Ratio
+             * @description per CPU number of each gateway
+             */
+            cpu_busy_ratio: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
+             * Stages
+             * @description empty where the engine does not tell its threads apart
+             */
+            stages: components["schemas"]["StageLoad"][];
+            /**
+             * Data Plane Cpus
+             * @description CPUs that the data plane keeps busy at each end
+             */
+            data_plane_cpus: {
+                [key: string]: number;
+            };
+            /**
+             * Drops
+             * @description packets that the engines dropped in one sample, by reason
+             */
+            drops: {
+                [key: string]: number;
+            };
+            /**
+             * Raw Share
+             * @description throughput over that of the link without tunnel; null: not measured
+             */
+            raw_share: number | null;
+            /**
+             * Aead Share
+             * @description share of the data plane's CPU time that encrypting and decrypting alone would take at the rate of the hosts' AEAD; null: not measured
+             */
+            aead_share: number | null;
+        };
+        /**
          * BundleRequest
          * @description How to build a study's bundle again.
          * @example {
@@ -835,6 +913,12 @@ export interface components {
             importance: components["schemas"]["Importance"];
             /** @description from baseline to winner, step by step; null before the verdict */
             ablation: components["schemas"]["Ablation"] | null;
+            /** @description what holds the baseline back */
+            bottleneck_baseline: components["schemas"]["Bottleneck"] | null;
+            /** @description what holds the winner back; null before the verdict */
+            bottleneck_best: components["schemas"]["Bottleneck"] | null;
+            /** @description what the hosts can do without a tunnel; null: not measured */
+            reference: components["schemas"]["Reference"] | null;
         };
         /**
          * Gain
@@ -947,6 +1031,22 @@ export interface components {
              * @default 0
              */
             steal_ratio: number;
+            /**
+             * Stages
+             * @description by stage; empty where the engine does not tell
+             * @default {}
+             */
+            stages: {
+                [key: string]: components["schemas"]["StageUsage"];
+            };
+            /**
+             * Drops
+             * @description packets dropped by the engine during the sample, by reason
+             * @default {}
+             */
+            drops: {
+                [key: string]: number;
+            };
         };
         /**
          * GatewayView
@@ -1365,6 +1465,62 @@ export interface components {
             loss_ratio: number;
         };
         /**
+         * Reference
+         * @description What the hosts can do without a tunnel: measured once a study, for distances and never for a verdict.
+         */
+        Reference: {
+            /**
+             * Raw Gbps
+             * @description TCP over the underlay, Gbit/s; null: not measured
+             */
+            raw_gbps?: number | null;
+            /**
+             * Aead Gbps
+             * @description what one CPU of each gateway encrypts, Gbit/s
+             * @default {}
+             */
+            aead_gbps: {
+                [key: string]: number;
+            };
+            /**
+             * Aead Backend
+             * @default {}
+             * @example {
+             *       "a": "ifma",
+             *       "b": "ifma"
+             *     }
+             */
+            aead_backend: {
+                [key: string]: string;
+            };
+            /**
+             * Packet Bytes
+             * @description of the packets that were encrypted
+             */
+            packet_bytes?: number | null;
+            /**
+             * Argv
+             * @description exact command lines of the tools
+             * @default []
+             */
+            argv: string[][];
+            /**
+             * Tool Version
+             * @default
+             */
+            tool_version: string;
+            /**
+             * Detail
+             * @description what could not be measured, and why
+             */
+            detail?: string | null;
+            /**
+             * Simulated
+             * @default false
+             */
+            simulated: boolean;
+        };
+        /**
          * RunningBlock
          * @description What the lab measures at this moment.
          */
@@ -1628,6 +1784,52 @@ export interface components {
              * @default
              */
             napi: string;
+        };
+        /**
+         * StageLoad
+         * @description CPU time of one stage at one end.
+         */
+        StageLoad: {
+            /**
+             * Gateway
+             * @enum {string}
+             */
+            gateway: "a" | "b";
+            /**
+             * Stage
+             * @example rx
+             */
+            stage: string;
+            /** Threads */
+            threads: number;
+            /**
+             * Busy Cpus
+             * @description CPUs that all threads of the stage keep busy together
+             */
+            busy_cpus: number;
+            /**
+             * Busiest Thread Ratio
+             * @description share of one CPU that its busiest thread uses
+             */
+            busiest_thread_ratio: number;
+        };
+        /**
+         * StageUsage
+         * @description CPU time of the data plane's threads of one stage during a sample.
+         */
+        StageUsage: {
+            /** Threads */
+            threads: number;
+            /**
+             * Busy Cpus
+             * @description CPUs that they keep busy together
+             */
+            busy_cpus: number;
+            /**
+             * Busiest Thread Ratio
+             * @description share of one CPU that the busiest of them uses
+             */
+            busiest_thread_ratio: number;
         };
         /**
          * StudyCreate
