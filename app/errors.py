@@ -146,6 +146,9 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
             errors = _field_problems(error.errors())
             detail = "; ".join(f"{field.location}: {field.message}" for field in errors[:3])
             return _respond(request, 422, "invalid", detail, errors=errors)
+        case HTTPException(status_code=HTTPStatus.BAD_REQUEST):
+            # FastAPI's word for a body that is no text at all; text that is no JSON is 422 already.
+            return _respond(request, 422, "invalid", "body: it is not JSON in UTF-8")
         case HTTPException():
             kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
             headers = dict(error.headers) if error.headers else None

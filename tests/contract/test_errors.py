@@ -49,6 +49,11 @@ def test_rejected_fields_are_named(client: httpx.Client, path: str, body: dict[s
     assert any(error["location"].startswith(field) for error in document["errors"]), document["errors"]
 
 
+@pytest.mark.parametrize("body", [b"'\x80\xff", b"{", b""])
+def test_a_body_that_is_no_json(client: httpx.Client, body: bytes) -> None:
+    problem(client.post("/studies", content=body, headers={"Content-Type": "application/json"}), 422)
+
+
 def test_impossible_cpu_set(client: httpx.Client) -> None:
     body = {"testbed": "sim", "candidate": {"cpu_sets": {"a": {"tx": "999"}}}}
     assert "no CPU 999 for stage tx" in problem(client.post("/measurements", json=body), 422)["detail"]

@@ -10,7 +10,7 @@ from typing import Any
 from wiretune_agent.errors import AgentError
 
 NAME = "control.sock"
-MAX_REPLY_BYTES = 1 << 20
+MAX_REPLY_BYTES = 16 << 20
 TIMEOUT_S = 3.0
 
 
