@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import control, kernel_wireguard, keys
+from wiretune_agent import kernel_wireguard, keys
 from wiretune_agent.command import attempt, missing_program, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import POLL_S, Process, ancestors, stop
@@ -44,6 +44,7 @@ def start(state_folder: Path, arguments: Mapping[str, Any]) -> None:
     """Start the engine of `arguments` (see `gateway.apply`); returns when every lane forwards."""
     for lane in arguments["lanes"]:
         _require_free(lane)
+    (state_folder / control.NAME).unlink(missing_ok=True)  # of a wirelane that was killed
     (state_folder / LANES_RECORD).write_text(json.dumps([lane["interface"] for lane in arguments["lanes"]]))
     try:
         if arguments["engine"] == "kernel":
