@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import kernel_wireguard, keys
+from wiretune_agent import control, kernel_wireguard, keys
 from wiretune_agent.command import attempt, missing_program, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import POLL_S, Process, ancestors, stop
