@@ -165,10 +165,12 @@ def next_trial(goal: RateGoal, max_load_pps: float, trials: Sequence[RateTrial])
     """What to measure next; None when the search is over. Deterministic, and it ends whatever the trials say: every
     load is measured until it is decided, and a new one lies between the bounds or beyond all that were tried."""
     hints: tuple[float | None, float | None] = (None, max_load_pps)
+    has_final = any(trial.duration_s >= goal.final_trial_duration_s for trial in trials)
     for stage in goal.stages:
-        load = _undecided(stage, trials) or _next_load(stage, max_load_pps, trials, hints)
-        if load is not None:
-            return NextTrial(load, stage.final_trial_duration_s)
+        if stage == goal or not has_final:  # the coarse stage gives a first idea; it is not gone back to
+            load = _undecided(stage, trials) or _next_load(stage, max_load_pps, trials, hints)
+            if load is not None:
+                return NextTrial(load, stage.final_trial_duration_s)
         hints = relevant_bounds(stage, trials)
     return None
 

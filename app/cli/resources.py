@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,14 @@ testbeds = typer.Typer(
 )
 studies = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Searches on a testbed.")
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Who may use the API.")
+
+
+class RateName(StrEnum):
+    """What a rate search looks for."""
+
+    NDR = "ndr"
+    PDR = "pdr"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(help="Name of the testbed.")]
@@ -290,6 +299,11 @@ def measure(
     tool: Annotated[str, typer.Option(help="iperf3 or pktgen.")] = "iperf3",
     flows: Annotated[int, typer.Option(min=1, max=128, help="Flows in each direction.")] = 4,
     packet_bytes: Annotated[int | None, typer.Option(min=64, max=9000, help="Inner packet size, for udp.")] = None,
+    rate_search: Annotated[
+        RateName | None,
+        typer.Option(help="Search the highest rate without loss (ndr), or with at most 0.5% of it (pdr); implies udp."),
+    ] = None,
+    width: Annotated[float, typer.Option(min=0.005, max=0.5, help="How close the bounds of a rate search get.")] = 0.05,
     as_json: AsJson = False,
 ) -> None:
     """Measure one configuration on a testbed, without a search.
@@ -299,24 +313,28 @@ def measure(
     wiretune measure demo --direction both --seconds 10 --json
 
     wiretune measure demo --tool pktgen --protocol udp --packet-bytes 64
+
+    wiretune measure demo --tool pktgen --packet-bytes 64 --seconds 1 --rate-search ndr
     """
     try:
         configuration = json.loads(candidate)
     except ValueError as error:
         raise CommandError(f"--candidate is not JSON: {error}", code=Exit.USAGE) from error
+    goal = _rate_goal(rate_search, seconds, width) if rate_search else None
     workload = {
         "tool": tool,
-        "protocol": protocol,
+        "protocol": "udp" if goal else protocol,
         "direction": direction,
         "flows": flows,
         "duration_s": seconds,
         "packet_bytes": packet_bytes,
+        "rate_search": goal,
     }
     api = _api()
     body = {"testbed": testbed, "candidate": configuration, "workloads": [workload]}
     path = f"/measurements/{api.post('/measurements', body)['id']}"
     unfinished = ("queued", "running", "cancelling")
-    measurement = api.wait_while(path, lambda one: one["state"] in unfinished, 600 + seconds)
+    measurement = api.wait_while(path, lambda one: one["state"] in unfinished, 600 + (60 if goal else 1) * seconds)
     if measurement is None or measurement["state"] != "completed":
         detail, hint = (measurement["detail"], measurement["hint"]) if measurement else ("it is gone", None)
         raise CommandError(f"the measurement failed: {detail}", hint=hint or "")
@@ -324,5 +342,29 @@ def measure(
         _print_json(measurement)
         return
     sample = measurement["samples"][0]
+    if sample["rate"]:
+        _print_rate(measurement["words"], sample)
+        return
     sys.stdout.write(f"{measurement['words']}\n{sample['throughput_gbps']:.3f} Gbit/s")
     sys.stdout.write(f", {sample['data_plane_cpu_s_per_gbit']:.3f} CPU-seconds a Gbit of the data plane\n")
+
+
+def _rate_goal(name: RateName, seconds: float, width: float) -> dict[str, Any]:
+    from tuner.rate_search import RateGoal  # noqa: PLC0415
+
+    goal = RateGoal.named("ndr" if name is RateName.NDR else "pdr", seconds)
+    return goal.model_copy(update={"width": width}).model_dump(mode="json")
+
+
+def _print_rate(words: str, sample: dict[str, Any]) -> None:
+    from tuner.rate_search import RateResult  # noqa: PLC0415
+
+    rate = RateResult.model_validate(sample["rate"])
+    marked = " (simulated)" if sample["simulated"] else ""
+    lines = [words, f"{rate.in_words()}{marked}"]
+    for label, bound in (("lower bound", rate.lower_bound_pps), ("upper bound", rate.upper_bound_pps)):
+        lines.append(f"{label}  {f'{bound / 1e3:,.1f} kpps' if bound else 'none'}")
+    traffic_s = sum(trial.duration_s for trial in rate.trials)
+    lines += [f"{len(rate.trials)} trials, {traffic_s:g} s of traffic", rate.goal_words]
+    lines += [f"warning: {warning}" for warning in sample["warnings"]]
+    sys.stdout.write("\n".join(lines) + "\n")

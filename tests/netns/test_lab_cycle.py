@@ -13,6 +13,7 @@ from lab_testbed import NOTHING, processes_inside, traces, wait_until
 from app.lab.driver import Phase, ProvisionedTestbed, TrialResult
 from app.lab.netns import NetnsDriver
 from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets, parse_cpulist
+from tuner.rate_search import RateGoal
 from tuner.samples import Workload
 from tuner.topology import Topology
 
@@ -164,3 +165,24 @@ def test_teardown_leaves_nothing(driver: NetnsDriver) -> None:
     wait_until(lambda: traces(NAME) == NOTHING, 5)
     driver.teardown()
     driver.rollback()
+
+
+def test_a_rate_search_applies_its_candidate_once(driver: NetnsDriver, provisioned: ProvisionedTestbed) -> None:
+    assert provisioned
+    goal = RateGoal(loss_ratio=0.05, final_trial_duration_s=0.3, duration_sum_s=0.3, width=0.3)
+    phases: list[str] = []
+    traffic = Workload(tool="pktgen", protocol="udp", packet_bytes=64, duration_s=0.3, offered_load_pps=40_000)
+    searched = traffic.model_copy(update={"rate_search": goal})
+    result = driver.run_trial(
+        Candidate(), [TCP, searched], lambda phase, message: phases.append(f"{phase}: {message}"), lambda: False
+    )
+    tcp, sample = result.samples
+    assert tcp.rate is None
+    assert sample.workload == searched
+    assert sample.rate is not None
+    assert sample.rate.goal == goal
+    assert sample.rate.trials[0].load_pps == 40_000
+    assert sample.rate.lower_bound_pps is not None, "a gateway that loses a twentieth of the least load is broken"
+    assert 0 < (sample.offered_pps or 0) <= 40_000 * 1.1
+    assert sum(phase.startswith("apply") for phase in phases) == 1
+    assert sum("offering" in phase for phase in phases) == len(sample.rate.trials)
