@@ -1,8 +1,9 @@
 """The experiment of "Revisiting WireGuard for Line-rate, Scalable Tunneling" (IEEE HPSR 2025) as a grid of candidates.
 
-The paper's claims are ratios between architectures: one tunnel or several, pipelined (a packet is handed from thread to
-thread) or inline (the thread that received it does everything), placed by the scheduler or by CPU set, near to or far from
-the NIC's NUMA node. The grid holds one candidate for each; ratios come from interleaved rounds, paired within each round.
+The paper's claims are ratios between architectures: one tunnel or several, pipelined (a packet is handed from thread
+to thread) or inline (the thread that received it does everything), placed by the scheduler or by CPU set, near to or
+far from the NIC's NUMA node. The grid holds one candidate for each; ratios come from interleaved rounds, paired within
+each round.
 """
 
 from __future__ import annotations
@@ -77,11 +78,16 @@ def grid(
         return Candidate(mode="pipelined", lanes=lanes, crypto_workers=max(1, min(256, cpus // lanes)), mtu=mtu)
 
     def placed(candidate: Candidate, rule: Rule) -> Candidate:
+        if candidate.engine == "kernel":  # the kernel can be placed at one stage only, and only when it has a thread
+            candidate = candidate.model_copy(update={"threaded_napi": True})
         return place(candidate, {"a": Placement(rule), "b": Placement(rule)}, topologies)
 
     one_node = "" if min(len(topology.nodes) for topology in topologies.values()) > 1 else ONE_NODE
     cells = []
-    for name, words, base in (("one", "one tunnel", pipelined(1)), ("several", f"{several} tunnels", pipelined(several))):
+    for name, words, base in (
+        ("one", "one tunnel", pipelined(1)),
+        ("several", f"{several} tunnels", pipelined(several)),
+    ):
         cells.append(Cell(name, f"{words}, pipelined", base))
         cells.append(Cell(f"{name}-pinned", f"{words}, pipelined, by CPU set", placed(base, "spread")))
         for rule in ("near", "far"):

@@ -9,6 +9,7 @@ import typer
 
 from app.cli import resources
 from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.reproduce import reproduce_command
 from app.cli.signals import raise_when_interrupted
 from app.cli.tune_options import tune_command
 
@@ -32,6 +33,7 @@ cli.add_typer(resources.testbeds, name="testbed")
 cli.add_typer(resources.studies, name="study")
 cli.add_typer(resources.tokens, name="token")
 cli.command("measure")(resources.measure)
+cli.command("reproduce")(reproduce_command)
 
 
 @cli.command()

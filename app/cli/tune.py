@@ -40,7 +40,7 @@ class TuneRequest:
 
 def tune(settings: Settings, request: TuneRequest, console: Console) -> None:
     """Run the study from start to end. Raises CommandError; Interrupted once everything is cleaned up."""
-    _check_outputs(request)
+    check_outputs(request.json_path, request.bundle_path)
     name = f"{THROW_AWAY_PREFIX}{os.getpid()}"
     console.print("Starting …", style="dim")
     with service_for_one_command(settings) as (api, _):
@@ -63,9 +63,9 @@ def _clean_up(api: Api, name: str) -> None:
         raise CommandError(message, hint="`wiretune cleanup` removes it.", code=error.code) from error
 
 
-def _check_outputs(request: TuneRequest) -> None:
+def check_outputs(*paths: Path | None) -> None:
     """Refuse now what would fail after minutes of measuring."""
-    for path in (request.json_path, request.bundle_path):
+    for path in paths:
         if path is None:
             continue
         if path.is_dir() or not path.parent.is_dir():
@@ -75,20 +75,13 @@ def _check_outputs(request: TuneRequest) -> None:
 
 
 def _run(api: Api, name: str, request: TuneRequest, console: Console) -> None:
-    console.print(f"Making testbed {name} ({request.driver}) …", style="dim")
-    api.post("/testbeds", {"name": name, "driver": request.driver, "simulation": request.simulation})
-    testbed = api.wait_while(
-        f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", _PROVISION_TIMEOUT_S
-    )
-    if testbed is None or testbed["state"] != "ready":
-        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", "")
-        raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)
+    make_testbed(api, name, request.driver, request.simulation, console)
     study = api.post("/studies", {**request.study, "testbed": name})
     console.print(f"Study {study['id']} · dashboard at {api.base_url}/studies/{study['id']}", style="dim")
     study = follow(api, study["id"], console)
     result = api.get(f"/studies/{study['id']}/result")
     if request.json_path is not None:
-        _write_json(request.json_path, result)
+        write_json(request.json_path, result)
     if study["state"] != "completed":
         failure = study["failure"] or {"message": f"the study was {study['state']}", "hint": ""}
         raise CommandError(failure["message"], hint=failure["hint"] or "")
@@ -98,6 +91,21 @@ def _run(api: Api, name: str, request: TuneRequest, console: Console) -> None:
     console.print(f"Bundle    {bundle}", highlight=False, soft_wrap=True)
     if request.json_path is not None:
         console.print(f"Result    {request.json_path}", highlight=False, soft_wrap=True)
+
+
+def make_testbed(
+    api: Api, name: str, driver: str, simulation: dict[str, Any] | None, console: Console
+) -> dict[str, Any]:
+    """Add a testbed and wait until it is ready. Raises CommandError."""
+    console.print(f"Making testbed {name} ({driver}) …", style="dim")
+    api.post("/testbeds", {"name": name, "driver": driver, "simulation": simulation})
+    testbed = api.wait_while(
+        f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", _PROVISION_TIMEOUT_S
+    )
+    if testbed is None or testbed["state"] != "ready":
+        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", "")
+        raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)
+    return dict(testbed)
 
 
 def follow(api: Api, study_id: str, console: Console) -> dict[str, Any]:
@@ -114,7 +122,8 @@ def follow(api: Api, study_id: str, console: Console) -> dict[str, Any]:
     return study
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a file, whole or not at all. Raises CommandError."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -129,7 +138,7 @@ def remove_testbed(api: Api, name: str) -> None:
         return
     for kind in ("studies", "measurements"):
         for work in api.get(f"/{kind}", testbed=name)["items"]:
-            _cancel(api, f"/{kind}/{work['id']}")
+            cancel_work(api, f"/{kind}/{work['id']}")
     path = f"/testbeds/{name}"
     testbed = api.find(path)
     if testbed is not None and testbed["state"] != "deleting":
@@ -139,7 +148,8 @@ def remove_testbed(api: Api, name: str) -> None:
         raise CommandError(f"its teardown failed: {left['detail']}", hint=left["hint"] or "")
 
 
-def _cancel(api: Api, path: str) -> None:
+def cancel_work(api: Api, path: str) -> None:
+    """Cancel a study or measurement unless it is finished, and wait for its end. Raises CommandError."""
     finished = (*FINISHED_STATES, "infeasible")
     work = api.find(path)
     if work is None or work["state"] in finished:
