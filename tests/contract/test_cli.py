@@ -125,7 +125,17 @@ def test_commands_say_that_no_service_runs(tmp_path: Path) -> None:
 
 
 def test_help_teaches_by_example(tmp_path: Path) -> None:
-    for command in ("tune", "serve", "doctor", "measure", "cleanup", "testbed create", "study show", "token create"):
+    for command in (
+        "tune",
+        "serve",
+        "doctor",
+        "measure",
+        "reproduce",
+        "cleanup",
+        "testbed create",
+        "study show",
+        "token create",
+    ):
         code, out, err = run(*command.split(), "--help", data_dir=tmp_path)
         assert code == 0, err
         assert f"wiretune {command}" in out
