@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.candidate import Candidate
-from tuner.objectives import ObjectiveName, median_metrics
+from tuner.constraints import Constraint, checks
+from tuner.objectives import BlockMetrics, ObjectiveName, median_metrics
 from tuner.outcomes import Failed, Infeasible, Measured, Outcome
+from tuner.tunables import Params
 
 Phase = Literal["baseline", "search", "playoff", "verdict", "explain"]
 """baseline: before the search; search: trials, with the baseline in between; playoff: the best few and the baseline,
@@ -30,11 +32,15 @@ class ProcedureSettings(_Value):
 
     objective: ObjectiveName = "throughput"
     trials: int = Field(40, ge=1, le=10_000, description="candidates to try, the baseline not counted")
-    repeats: int = Field(2, ge=1, le=50, description="blocks a trial")
-    baseline_blocks: int = Field(2, ge=1, le=50, description="blocks of the baseline before the search")
+    constraints: tuple[Constraint, ...] = Field((), max_length=16, description="limits that a candidate must keep to")
+    racing: bool = Field(True, description="a trial or finalist that cannot win any more gets no further block")
+    repeats: int = Field(4, ge=1, le=50, description="most blocks a trial; without racing every trial gets as many")
+    baseline_blocks: int = Field(3, ge=1, le=50, description="blocks of the baseline before the search")
     baseline_every: int = Field(5, ge=1, le=1000, description="trials between two baseline blocks, to see drift")
     finalists: int = Field(3, ge=1, le=10, description="best candidates that enter the playoff")
-    playoff_rounds: int = Field(2, ge=1, le=100, description="rounds of finalists and baseline; they choose the best")
+    playoff_rounds: int = Field(
+        6, ge=1, le=100, description="most rounds of finalists and baseline; they choose the best"
+    )
     verdict_rounds: int = Field(8, ge=3, le=1000, description="rounds of best and baseline; only these are reported")
     explain_rounds: int = Field(
         4, ge=0, le=100, description="rounds of the path from baseline to winner, after the verdict; 0: not measured"
@@ -42,6 +48,12 @@ class ProcedureSettings(_Value):
     time_budget_s: float | None = Field(None, gt=0, description="wall time for everything; null: no limit")
     attempts: int = Field(3, ge=1, le=10, description="times a block is tried when the lab fails")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="order within the rounds")
+    least_gain: float = Field(
+        0.01, ge=0, le=1, description="a difference below this ratio is not worth measuring: races end there"
+    )
+    stop_when_unlikely: bool = Field(
+        True, description="end the search when the surrogate expects less than half of least_gain of any further trial"
+    )
 
 
 class TrialRecord(_Value):
@@ -49,7 +61,10 @@ class TrialRecord(_Value):
 
     number: int = Field(ge=0, description="as `StudySearch.ask` numbered it")
     candidate: Candidate
-    params: dict[str, str | int] = Field({}, description="value of each tunable that applies; empty: not known")
+    params: Params = Field(default_factory=dict, description="value of each tunable that applies")
+    expected_gain: float | None = Field(
+        None, ge=0, description="what the search expected any untried candidate to add to the best, as a ratio"
+    )
     told: bool = Field(False, description="`StudySearch.tell` has had its outcome")
 
 
@@ -114,17 +129,44 @@ class History(_Value):
         blocks = self.of(arm, *phases)
         return tuple(block.outcome for block in blocks if isinstance(block.outcome, Measured))
 
-    def trial_outcome(self, number: int) -> Measured | Infeasible | Failed | None:
-        """What the search blocks of a trial say together: infeasible if one of them is, the median of those measured,
-        else the last fault; None before the first block."""
-        blocks = self.of(number, "search")
+    def trial_outcome(
+        self, number: int, constraints: Sequence[Constraint] = ()
+    ) -> Measured | Infeasible | Failed | None:
+        """What the search blocks of a trial say together: infeasible if one of them is or if their median violates a
+        constraint, the median of those measured, else the last fault; None before the first block."""
+        return self.judged(number, constraints, "search")
+
+    def judged(
+        self, number: int, constraints: Sequence[Constraint], *phases: Phase
+    ) -> Measured | Infeasible | Failed | None:
+        """The same of the blocks of some phases."""
+        blocks = self.of(number, *phases)
         for block in blocks:
             if isinstance(block.outcome, Infeasible):
                 return block.outcome
-        measured = [outcome.metrics for outcome in self.measured(number, "search")]
+        measured = [outcome.metrics for outcome in self.measured(number, *phases)]
         if measured:
-            return Measured(metrics=median_metrics(measured))
+            return self._within(constraints, median_metrics(measured))
         return next((block.outcome for block in reversed(blocks) if isinstance(block.outcome, Failed)), None)
+
+    def _within(self, constraints: Sequence[Constraint], metrics: BlockMetrics) -> Measured | Infeasible:
+        baseline = self.baseline_metrics
+        if constraints and baseline is not None:
+            violations = tuple(check for check in checks(constraints, metrics, baseline) if check.violation > 0)
+            if violations:
+                return Infeasible(
+                    reason="; ".join(f"violates {check.words}: {check.value:.4g}" for check in violations),
+                    violated=tuple(check.constraint.metric for check in violations),
+                    violations=violations,
+                    metrics=metrics,
+                )
+        return Measured(metrics=metrics)
+
+    @cached_property
+    def baseline_metrics(self) -> BlockMetrics | None:
+        """Median of the baseline's blocks so far, to which relative constraints refer."""
+        measured = [outcome.metrics for outcome in self.measured(None, "baseline", "search", "playoff", "verdict")]
+        return median_metrics(measured) if measured else None
 
     def last_reason(self) -> str:
         """Why the last block that was not measured was not."""

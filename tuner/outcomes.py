@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tuner.constraints import ConstraintCheck
 from tuner.objectives import BlockMetrics, Objective, block_metrics
 from tuner.samples import Sample
 
@@ -23,11 +24,13 @@ class Measured(_Value):
 
 
 class Infeasible(_Value):
-    """The candidate itself cannot run, or broke under load. It is scored as infeasible and not measured again."""
+    """The candidate cannot run, broke under load, or violates a constraint of the study. It is not measured again."""
 
     kind: Literal["infeasible"] = "infeasible"
     reason: str
     violated: tuple[str, ...] = Field(("runs",), min_length=1, description="names of the violated constraints")
+    violations: tuple[ConstraintCheck, ...] = Field((), description="the study's constraints that it violates")
+    metrics: BlockMetrics | None = Field(None, description="what it was measured at; null: it broke")
 
 
 class Failed(_Value):

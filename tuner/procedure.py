@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Literal
 
 from tuner.ablation import MAX_STEPS, Ablation, AblationState, PathStep, ablation, ablation_path, path_arms
 from tuner.candidate import Candidate
+from tuner.constraints import checks
 from tuner.history import Arm, BlockRecord, History, Phase, ProcedureSettings
 from tuner.importance import ScoredTrial, ranking
-from tuner.objectives import OBJECTIVES, BlockMetrics, Objective
+from tuner.objectives import OBJECTIVES, BlockMetrics, Objective, median_metrics
 from tuner.outcomes import Failed, Infeasible, Measured
+from tuner.playoff import Playoff
+from tuner.standings import Estimate, Standing, Standings
 from tuner.statistics import LEAST_PAIRS, Verdict, drift_percent_per_hour
 from tuner.verdict import compare
 
@@ -35,6 +38,9 @@ FAILED_BLOCKS_IN_A_ROW = 3
 candidates. A caller that resumes such a study forgives its faults: `History.forgiven_blocks`."""
 
 _COMPARED = "the best candidate was compared with the baseline"
+UNPROMISING_IN_A_ROW = 5
+LEAST_TRIALS = 20
+"""Trials in a row of which the search expected nothing, and trials at least, before it ends by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class TellTrial:
 
     number: int
     outcome: Measured | Infeasible | Failed
+    estimate: Estimate | None  # None: nothing was measured
 
 
 FinishReason = Literal["complete", "baseline_unusable", "lab_failing", "nothing_feasible"]
@@ -117,6 +124,14 @@ class Procedure:
 
     settings: ProcedureSettings
     baseline: Candidate
+    _latest: dict[str, Standings] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def _standings(self, history: History) -> Standings:
+        """The race at this moment, worked out once for the several questions of one step."""
+        latest = self._latest.get("")
+        if latest is None or latest.history is not history:
+            latest = self._latest[""] = Standings(self.settings, history)
+        return latest
 
     @property
     def objective(self) -> Objective:
@@ -166,16 +181,31 @@ class Procedure:
         return self.baseline if arm is None else history.trials_by_number[arm].candidate
 
     def _continue_trial(self, number: int, history: History, elapsed_s: float) -> Step:
-        outcome = history.trial_outcome(number)
-        if isinstance(outcome, Infeasible):
-            return TellTrial(number, outcome)
-        if isinstance(outcome, Measured) and self._out_of_search_time(history, elapsed_s):
-            return TellTrial(number, outcome)
         for index in range(self.settings.repeats):
             step = self._block(history, "search", number, index)
-            if step is not None:
-                return step
-        return TellTrial(number, outcome or Failed(reason="never measured"))
+            if step is None:
+                continue
+            if index > 0 and self._needs_no_block(number, history, elapsed_s):
+                break
+            return step
+        outcome = history.trial_outcome(number, self.settings.constraints)
+        estimate = self._standings(history).estimate(number)
+        return TellTrial(number, outcome or Failed(reason="never measured"), estimate)
+
+    def _needs_no_block(self, number: int, history: History, elapsed_s: float) -> bool:
+        outcome = history.trial_outcome(number)
+        if isinstance(outcome, Infeasible):
+            return True
+        if not isinstance(outcome, Measured):
+            return False
+        if self._out_of_search_time(history, elapsed_s):
+            return True
+        if not self.settings.racing:
+            return False
+        if isinstance(history.trial_outcome(number, self.settings.constraints), Infeasible):
+            # A second block, since one that violates may have been disturbed.
+            return len(history.measured(number, "search")) > 1
+        return self._standings(history).is_decided(number)
 
     def _interleaved_baseline(self, history: History) -> MeasureBlock | None:
         due = len(history.trials) // self.settings.baseline_every
@@ -188,6 +218,8 @@ class Procedure:
             return True
         if history.space_exhausted or len(history.trials) >= self.settings.trials:
             return True
+        if self.settings.stop_when_unlikely and self._nothing_better_is_likely(history):
+            return True
         return self._out_of_search_time(history, elapsed_s)
 
     def _out_of_search_time(self, history: History, elapsed_s: float) -> bool:
@@ -196,8 +228,17 @@ class Procedure:
             return False
         return elapsed_s + self._confirm_blocks() * _mean_duration_s(history) >= self.settings.time_budget_s
 
+    def _nothing_better_is_likely(self, history: History) -> bool:
+        """True when the search expected next to nothing of any further trial, several times in a row."""
+        last = history.trials[-UNPROMISING_IN_A_ROW:]
+        return len(history.trials) >= LEAST_TRIALS and all(
+            trial.expected_gain is not None and trial.expected_gain < self.settings.least_gain / 2 for trial in last
+        )
+
     def _confirm_blocks(self) -> int:
         playoff = self.settings.playoff_rounds * (self.settings.finalists + 1)
+        if self.settings.racing:
+            playoff = -(-playoff // 2)  # most races end early
         return playoff + self.settings.verdict_rounds * 2 + self._longest_explanation_blocks
 
     def _lab_is_failing(self, history: History) -> bool:
@@ -214,9 +255,9 @@ class Procedure:
             return Finish(
                 "nothing_feasible", "no trial could be measured; there is nothing to compare the baseline with"
             )
-        if len(finalists) > 1:
-            step = self._rounds(history, "playoff", (None, *finalists), self.settings.playoff_rounds)
-            if step is not None:
+        if len(finalists) > 1 and not any(block.phase == "verdict" for block in history.blocks):
+            step = self._playoff_block(finalists, history)
+            if step is not None and not self._out_of_playoff_time(step, history, elapsed_s):
                 return step
         best = self.best(history)
         if best is None:
@@ -229,55 +270,91 @@ class Procedure:
         explain = None if out_of_time else self._explain(history)
         return explain or Finish("complete", _COMPARED)
 
+    def _out_of_playoff_time(self, step: MeasureBlock, history: History, elapsed_s: float) -> bool:
+        """True when a round has been played and only the time that the verdict needs is left of the budget."""
+        if self.settings.time_budget_s is None or step.index == 0:
+            return False
+        verdict_s = 2 * self.settings.verdict_rounds * _mean_duration_s(history)
+        return elapsed_s + verdict_s >= self.settings.time_budget_s
+
+    def _playoff_block(self, finalists: Sequence[int], history: History) -> MeasureBlock | None:
+        """The next block of the playoff: rounds of the baseline and of those that can still win."""
+        playoff = self._playoff(finalists, history)
+        for index in range(self.settings.playoff_rounds):
+            arms = playoff.racing_in(index) if self.settings.racing else tuple(finalists)
+            if len(arms) < 2:
+                return None
+            step = self._round_block(history, "playoff", (None, *arms), index)
+            if step is not None:
+                return step
+        return None
+
+    def _playoff(self, finalists: Sequence[int], history: History) -> Playoff:
+        out = frozenset(number for number in finalists if self._broke(history, number))
+        return Playoff(self._standings(history), tuple(finalists), out)
+
     def _rounds(self, history: History, phase: Phase, arms: Sequence[Arm], rounds: int) -> MeasureBlock | None:
         """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""
-        broken = {arm for arm in arms if arm is not None and self._broke(history, arm)}
         # Rounds that measured another arm, since broken, are not fresh for the one that takes its place.
         used = [b.index for b in history.blocks if b.phase == phase and b.arm not in arms]
         first = max(used, default=-1) + 1
         for index in range(first, first + rounds):
-            order = [*arms]
-            random.Random(f"{self.settings.seed} {phase} {index}").shuffle(order)  # noqa: S311 (an order, not a secret)
-            for arm in order:
-                step = None if arm in broken else self._block(history, phase, arm, index)
-                if step is not None:
-                    return step
+            step = self._round_block(history, phase, arms, index)
+            if step is not None:
+                return step
+        return None
+
+    def _round_block(self, history: History, phase: Phase, arms: Sequence[Arm], index: int) -> MeasureBlock | None:
+        order = list(arms)
+        random.Random(f"{self.settings.seed} {phase} {index}").shuffle(order)  # noqa: S311 (an order, not a secret)
+        for arm in order:
+            step = None if arm is not None and self._broke(history, arm) else self._block(history, phase, arm, index)
+            if step is not None:
+                return step
         return None
 
     def finalists(self, history: History) -> tuple[int, ...]:
-        """Trial numbers of the best distinct candidates of the search, best first.
+        """Trial numbers of the best distinct candidates of the search, best first, by their posterior mean.
 
         The baseline is its own arm; a trial of the very same candidate is a finalist only when the search had nothing
         else to offer (an A/A study).
         """
-        scores: dict[int, float] = {}
+        ranked: list[int] = []
         seen: set[str] = set()
-        for trial in history.trials:
-            outcome = history.trial_outcome(trial.number)
-            if isinstance(outcome, Measured) and trial.candidate.key not in seen:
-                seen.add(trial.candidate.key)
-                scores[trial.number] = self.objective.score(outcome.metrics)
-        ranked = sorted(scores, key=lambda number: (-scores[number], number))
+        for number in self._standings(history).ranking:
+            key = history.trials_by_number[number].candidate.key
+            if key not in seen:
+                seen.add(key)
+                ranked.append(number)
         others = [n for n in ranked if history.trials_by_number[n].candidate.key != self.baseline.key]
         return tuple((others or ranked)[: self.settings.finalists])
 
     def best(self, history: History) -> int | None:
-        """Trial number of the finalist that did best in the playoff (search and playoff together would carry the
-        search's luck along); None when each of them broke."""
-        finalists = self.finalists(history)
-        if len(finalists) == 1:
-            return None if self._broke(history, finalists[0]) else finalists[0]
-        scores = {
-            number: fmean(self.objective.score(measured.metrics) for measured in history.measured(number, "playoff"))
-            for number in finalists
-            if history.measured(number, "playoff") and not self._broke(history, number)
-        }
-        return max(scores, key=lambda number: (scores[number], -number)) if scores else None
+        """Trial number of the finalist that is best by search and playoff together; None when each of them broke.
 
-    @staticmethod
-    def _broke(history: History, arm: Arm) -> bool:
+        Search and playoff are weighed by how much is known from each, and the search's luck is taken out of it before:
+        see `Standings.posterior`.
+        """
+        finalists = self.finalists(history)
+        left = [number for number in finalists if not self._broke(history, number)]
+        if len(left) < 2:
+            return left[0] if left else None
+        return self._playoff(finalists, history).best
+
+    def standings(self, history: History) -> tuple[Standing, ...]:
+        """How every trial stands: its interval, its chance to win, and whether it was stopped; never a result."""
+        return self._standings(history).standings()
+
+    def _broke(self, history: History, arm: Arm) -> bool:
+        """Whether a finalist broke when it was measured again, or violates a constraint by all its blocks."""
         phases: tuple[Phase, ...] = ("explain",) if isinstance(arm, str) else ("playoff", "verdict")
-        return any(isinstance(block.outcome, Infeasible) for block in history.of(arm, *phases))
+        if any(isinstance(block.outcome, Infeasible) for block in history.of(arm, *phases)):
+            return True
+        if not isinstance(arm, int):
+            return False
+        # What the verdict's blocks say of a constraint is reported; it does not choose another winner.
+        outcome = history.judged(arm, self.settings.constraints, "search", "playoff")
+        return isinstance(outcome, Infeasible)
 
     # -- explaining -----------------------------------------------------------------------------------------------
 
@@ -340,6 +417,11 @@ class Procedure:
             self.baseline,
             history.trials_by_number[best],
             pairs,
+            constraints=checks(
+                self.settings.constraints,
+                median_metrics([other for _, other in pairs]),
+                median_metrics([base for base, _ in pairs]),
+            ),
             drift_percent_per_hour=self.drift_percent_per_hour(history),
         )
 

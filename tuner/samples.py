@@ -35,6 +35,7 @@ class Workload(_Value):
         description="for udp: search the highest rate that meets this goal (NDR, PDR); an offered load is then the most"
         " that is tried, and duration_s the length of a final trial",
     )
+    latency_probe: bool = Field(False, description="send echo requests through every lane while the load runs")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -57,7 +58,7 @@ class Workload(_Value):
         """Short name for people: "tcp forward", "pktgen 64 B forward", "NDR, pktgen 64 B forward"."""
         kind = f"pktgen {self.packet_bytes or 'MTU'} B" if self.tool == "pktgen" else self.protocol
         sought = f"{self.rate_search.name}, " if self.rate_search else ""
-        return f"{sought}{kind} {self.direction}"
+        return f"{sought}{kind} {self.direction}{' with latency' if self.latency_probe else ''}"
 
 
 class StageUsage(_Value):
@@ -93,6 +94,17 @@ class Reference(_Value):
     simulated: bool = False
 
 
+class Latency(_Value):
+    """Round trips through the tunnel while a workload ran, in milliseconds, as the kernel stamped the answers."""
+
+    p50_ms: float = Field(gt=0)
+    p90_ms: float = Field(gt=0)
+    p99_ms: float = Field(gt=0)
+    max_ms: float = Field(gt=0)
+    sent: int = Field(ge=1, description="echo requests")
+    lost: int = Field(ge=0, description="requests without an answer")
+
+
 class Sample(_Value):
     """One workload, one duration. Rates are what the receiver counted; ratios are between 0 and 1."""
 
@@ -104,6 +116,7 @@ class Sample(_Value):
     offered_pps: float | None = Field(None, ge=0, description="inner packets that were really sent; null for tcp")
     loss_ratio: float | None = Field(None, ge=0, le=1, description="null for tcp")
     retransmits: int | None = Field(None, ge=0, description="null for udp")
+    latency: Latency | None = Field(None, description="null unless the workload asks for it")
     lane_shares: tuple[float, ...] = Field(description="each lane's share of the inner bytes, in lane order; sums to 1")
     gateways: dict[Literal["a", "b"], GatewayUsage]
     data_plane_cpu_s_per_gbit: float = Field(ge=0, description="both gateways' engine CPU seconds per Gbit carried")
@@ -114,6 +127,11 @@ class Sample(_Value):
     tool_version: str
     warnings: tuple[str, ...] = ()
     simulated: bool = False
+
+    @property
+    def data_plane_cpus(self) -> float:
+        """CPUs that the data planes of both ends kept busy."""
+        return sum(gateway.data_plane_cpu_s for gateway in self.gateways.values()) / self.duration_s
 
     @property
     def gbit_per_cpu_s(self) -> float:

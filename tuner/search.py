@@ -9,25 +9,31 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import Literal, Self
 
+import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from numpy.typing import NDArray
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.candidate import Candidate
+from tuner.constraints import Constraint
 from tuner.journal import StudyJournal
 from tuner.objectives import Objective
 from tuner.outcomes import Failed, Infeasible, Measured
+from tuner.samplers import SamplerName, make_sampler
 from tuner.space import SearchSpace
+from tuner.standings import Estimate
+from tuner.surrogate import Surrogate, expected_improvement
 from tuner.tunables import Params
 
-SamplerName = Literal["tpe", "random", "grid"]
 Origin = Literal["warm_start", "sampler", "neighbour", "grid"]
 """Why a candidate is tried: an expert or an earlier study names it; the sampler chose it; the sampler chose one that
 was tried before and this is next to it; it is the next point of the grid."""
@@ -38,13 +44,19 @@ warnings.filterwarnings("ignore", message="Argument ``group``", category=optuna.
 
 # User attributes of an Optuna trial. A trial without a number was never handed out.
 _NUMBER, _CANDIDATE_KEY, _PARAMS, _ORIGIN = "number", "candidate_key", "params", "origin"
+_STANDARD_ERROR = "standard_error"
 # Names of constraints; Optuna calls a trial feasible while all are at most 0, and every told trial needs a value.
 _FEASIBLE = "feasible"
 # User attribute of the study: its space and objective.
 _SHAPE = "shape"
-_STARTUP_TRIALS = 6
-_NEIGHBOUR_SHARE = 0.5
-_LEADERS = 30
+_STARTUP_TRIALS = 3
+_BASELINE_ERROR = 0.02
+_SURROGATE_SHARE = 0.8
+_MODELLED = 100
+_LEADERS = 6
+_TWICE_REMOVED = 60
+_RANDOM_POINTS = 100
+_VALUES = "log merits"
 _DOOMED_AFTER = 3
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
@@ -59,10 +71,17 @@ class Asked:
     candidate: Candidate
     origin: Origin
     params: Params
+    expected_gain: float | None = None
+    """What the surrogate expected the most promising untried candidate to add to the best, as a ratio; None: not
+    enough is known, or the sampler is one for comparison."""
 
 
 def _is_feasible(trial: FrozenTrial) -> bool:
-    return bool(min(trial.values) > 0)
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def _merit(trial: FrozenTrial) -> float:
+    return fmean(trial.values)
 
 
 class _Known:
@@ -77,15 +96,19 @@ class _Known:
         self.tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in (*told, *running)}
         self.warm_starts = sum(trial.user_attrs.get(_ORIGIN) == "warm_start" for trial in trials)
         self.beyond_warm_starts = sum(trial.user_attrs[_ORIGIN] != "warm_start" for trial in (*told, *running))
-        self.leaders: list[Params] = [
-            trial.user_attrs[_PARAMS] for trial in sorted(feasible, key=lambda trial: -math.prod(trial.values))
-        ]
+        self.feasible = sorted(feasible, key=lambda trial: -_merit(trial))
+        self.infeasible = [trial for trial in told if not _is_feasible(trial)]
+        self.leaders: list[Params] = [trial.user_attrs[_PARAMS] for trial in self.feasible]
         worked = {value for params in self.leaders for value in params.items()}
-        broken = Counter(
-            value for trial in told if not _is_feasible(trial) for value in trial.user_attrs[_PARAMS].items()
-        )
+        broken = Counter(value for trial in self.infeasible for value in trial.user_attrs[_PARAMS].items())
         # Values of tunables with which several candidates were infeasible and none was not.
         self.doomed = {value for value, times in broken.items() if times >= _DOOMED_AFTER and value not in worked}
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    pool: list[Params]  # most promising first, also tried ones
+    expected_gain: float
 
 
 class StudySearch:
@@ -104,8 +127,10 @@ class StudySearch:
         *,
         sampler: SamplerName,
         seed: int,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         """Use `open`."""
+        self._constraints = [constraint.in_words for constraint in constraints]
         self._study, self._journal, self._space, self._objective = study, journal, space, objective
         self._sampler, self._seed = sampler, seed
         self._keys: dict[tuple[tuple[str, str | int], ...], str] = {}
@@ -121,6 +146,7 @@ class StudySearch:
         sampler: SamplerName = "tpe",
         seed: int = 0,
         warm_starts: Sequence[Candidate] | None = None,
+        constraints: Sequence[Constraint] = (),
     ) -> Self:
         """Opens the study, or creates it. `storage`: path of a journal file, or an SQLAlchemy URL, for Optuna alone.
 
@@ -133,11 +159,11 @@ class StudySearch:
         study = optuna.create_study(
             storage=backend,
             study_name=study_id,
-            directions=[metric.direction for metric in objective.metrics],
+            directions=["maximize"] * len(objective.metrics),
             load_if_exists=True,
         )
-        search = cls(study, journal, space, objective, sampler=sampler, seed=seed)
-        shape = json.dumps([objective.name, space.describe()], sort_keys=True)
+        search = cls(study, journal, space, objective, sampler=sampler, seed=seed, constraints=constraints)
+        shape = json.dumps([_VALUES, objective.name, space.describe()], sort_keys=True)
         stored = study.user_attrs.get(_SHAPE)
         if stored is None:
             with search._transaction():
@@ -148,7 +174,7 @@ class StudySearch:
         return search
 
     def _queue_warm_starts(self, candidates: Sequence[Candidate]) -> None:
-        if self._sampler != "tpe":
+        if self._sampler not in ("tpe", "gp"):
             return
         queued = [trial.system_attrs.get("fixed_params") for trial in self._trials()]
         for candidate in candidates:
@@ -173,23 +199,68 @@ class StudySearch:
         trials = self._trials()
         known = _Known(trials)
         rng = random.Random(f"{self._seed} {len(trials)}")  # noqa: S311 (choices of a search, not secrets)
+        promise = self._promise(known, rng) if self._sampler in ("tpe", "gp") else None
         if not known.waiting:
-            params = self._own_proposal(known, rng)
+            params = self._own_proposal(known, promise, rng)
             if params is not None:
                 self._enqueue(params, "grid" if self._sampler == "grid" else "neighbour")
             elif self._sampler == "grid":
                 return None
         while True:
-            self._study.sampler = self._make_sampler(known, rng.getrandbits(32))
+            # What the experts would try says little about the rest of the space.
+            startup = _STARTUP_TRIALS + known.warm_starts
+            self._study.sampler = make_sampler(self._sampler, startup, rng.getrandbits(32))
             trial = self._study.ask()
             candidate = self._space.suggest(trial)
             if candidate.key not in known.tried:
-                return self._hand_out(trial, candidate, 1 + max(known.numbers, default=-1))
+                asked = self._hand_out(trial, candidate, 1 + max(known.numbers, default=-1))
+                return replace(asked, expected_gain=promise.expected_gain if promise else None)
             self._study.tell(trial, state=TrialState.FAIL)
-            untried = self._untried(known, rng)
+            untried = self._untried(known, promise, rng)
             if untried is None:
                 return None
             self._enqueue(untried, "neighbour")
+
+    def _promise(self, known: _Known, rng: random.Random) -> _Promise | None:
+        """Untried candidates around the best and at random, by what they are expected to add; None at the start."""
+        if known.beyond_warm_starts < _STARTUP_TRIALS or len(known.feasible) < 3:
+            return None
+        # Merits are relative to the baseline: its own is 0, and what is near it is worth a look while little beats it.
+        baseline = [(0.0, params, _BASELINE_ERROR)] if (params := self._baseline_params) else []
+        points = baseline + [
+            (_merit(trial), trial.user_attrs[_PARAMS], trial.user_attrs.get(_STANDARD_ERROR, 0.02))
+            for trial in known.feasible[:_MODELLED]
+        ]
+        surrogate = Surrogate([p for _, p, _ in points], [m for m, _, _ in points], [e**2 for _, _, e in points])
+        leaders = sorted(points, key=lambda point: -point[0])[:_LEADERS]
+        pool = [near for _, leader, _ in leaders for near in self._space.neighbours(leader)]
+        twice = [list(self._space.neighbours(rng.choice(pool))) for _ in range(_TWICE_REMOVED)]
+        pool += [rng.choice(near) for near in twice if near]
+        pool += [self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_RANDOM_POINTS)]
+        mean, sd = surrogate.predict(pool)
+        gain = expected_improvement(mean, sd, float(surrogate.measured()[0].max()))
+        if known.infeasible:
+            gain = gain * self._likely_feasible(known, pool)
+        order = [int(k) for k in np.argsort(-gain, kind="stable")]
+        untried = [k for k in order if known.doomed.isdisjoint(pool[k].items())]
+        first = next((k for k in untried if self._key(pool[k]) not in known.tried), None)
+        return _Promise([pool[k] for k in untried], math.expm1(gain[first]) if first is not None else 0.0)
+
+    @cached_property
+    def _baseline_params(self) -> Params | None:
+        """Parameters of the baseline; None where the space does not hold it."""
+        baseline = self._space.baseline()
+        return self._space.params_of(baseline) if baseline in self._space else None
+
+    @staticmethod
+    def _likely_feasible(known: _Known, pool: Sequence[Params]) -> NDArray[np.float64]:
+        """Probability, roughly, that each is feasible: 1 of the feasible and 0 of the others, smoothed."""
+        told = [
+            *((trial, 1.0) for trial in known.feasible[:_MODELLED]),
+            *((t, 0.0) for t in known.infeasible[-_MODELLED:]),
+        ]
+        smooth = Surrogate([t.user_attrs[_PARAMS] for t, _ in told], [value for _, value in told], [0.02] * len(told))
+        return np.clip(smooth.predict(pool)[0], 0.01, 1.0)
 
     def _hand_out(self, trial: optuna.Trial, candidate: Candidate, number: int) -> Asked:
         origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
@@ -198,26 +269,22 @@ class StudySearch:
             trial.set_user_attr(name, value)
         return Asked(number, candidate, origin, params)
 
-    def _own_proposal(self, known: _Known, rng: random.Random) -> Params | None:
-        """What to try in place of the sampler's choice: a point of the grid, or now and then a neighbour of a leader,
+    def _own_proposal(self, known: _Known, promise: _Promise | None, rng: random.Random) -> Params | None:
+        """What to try in place of the sampler's choice: a point of the grid, or the most promising one near the best,
         because a sampler of densities passes by the last step to the best of a space of steps."""
         if self._sampler == "grid":
             return next(self._grid_points(known.tried), None)
-        if self._sampler == "random" or known.beyond_warm_starts < _STARTUP_TRIALS or rng.random() >= _NEIGHBOUR_SHARE:
+        if self._sampler != "tpe" or promise is None or rng.random() >= _SURROGATE_SHARE:
             return None
-        return next(self._neighbours_of_leaders(known, rng), None)
+        return next(self._worth_trying(promise.pool, known), None)
 
-    def _make_sampler(self, known: _Known, seed: int) -> BaseSampler:
-        if self._sampler == "random":
-            return RandomSampler(seed=seed)
-        # What the experts would try says little about the rest of the space.
-        startup = _STARTUP_TRIALS + known.warm_starts
-        # group: conditional tunables are modelled together with those they depend on.
-        return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=seed)
-
-    def _untried(self, known: _Known, rng: random.Random) -> Params | None:
-        """Parameters of a candidate not tried yet: next to a leader, else any, else None."""
-        near = self._neighbours_of_leaders(known, rng) if self._sampler == "tpe" else iter(())
+    def _untried(self, known: _Known, promise: _Promise | None, rng: random.Random) -> Params | None:
+        """Parameters of a candidate not tried yet: the most promising, else next to a leader, else any, else None."""
+        near: Iterator[Params] = iter(())
+        if self._sampler in ("tpe", "gp"):
+            near = chain(
+                self._worth_trying(promise.pool if promise else (), known), self._neighbours_of_leaders(known, rng)
+            )
         guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
         return next(chain(near, self._worth_trying(guesses, known), self._grid_points(known.tried)), None)
 
@@ -251,31 +318,46 @@ class StudySearch:
 
     # -- tell -----------------------------------------------------------------------------------------------------
 
-    def tell(self, number: int, outcome: Measured | Infeasible | Failed) -> None:
-        """Records what came of a trial. Telling again changes nothing. Raises KeyError for an unknown number."""
+    def tell(self, number: int, outcome: Measured | Infeasible | Failed, estimate: Estimate | None = None) -> None:
+        """Records what came of a trial: its log merits as `estimate` has them without drift, else as they are. Telling
+        again changes nothing. Raises KeyError for an unknown number."""
         with self._transaction():
-            self._tell(number, outcome)
+            self._tell(number, outcome, estimate)
 
-    def _tell(self, number: int, outcome: Measured | Infeasible | Failed) -> None:
+    def _tell(self, number: int, outcome: Measured | Infeasible | Failed, estimate: Estimate | None) -> None:
         frozen = self._find(number)
         if frozen.state.is_finished():
             return
         if isinstance(outcome, Failed):
             self._study.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
             return
-        if isinstance(outcome, Infeasible):
-            # A failed state would be invisible to the sampler, which would then propose the candidate again and again.
-            values: tuple[float, ...] = (0.0,) * len(self._objective.metrics)
-            violations = dict.fromkeys(outcome.violated, 1.0) | {_FEASIBLE: 1.0}
-        else:
-            values = self._objective.values(outcome.metrics)
-            violations = {_FEASIBLE: 0.0}
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        for name, violation in violations.items():
+        for name, violation in self._violations(outcome).items():
             # A crash between constraint and value may have left it there; Optuna keeps the first one.
             if f"constraints:{name}" not in frozen.system_attrs:
                 trial.set_constraint(name, violation)
-        self._study.tell(frozen.number, values, skip_if_finished=True)
+        if estimate is not None:
+            trial.set_user_attr(_STANDARD_ERROR, estimate.standard_error)
+        self._study.tell(frozen.number, self._merits(outcome, estimate), skip_if_finished=True)
+
+    def _violations(self, outcome: Measured | Infeasible) -> dict[str, float]:
+        """How far beyond each limit; Optuna's samplers need every constraint of every trial."""
+        violations = {_FEASIBLE: 0.0} | dict.fromkeys(self._constraints, 0.0)
+        if isinstance(outcome, Infeasible):
+            if outcome.violations:
+                return violations | {check.constraint.in_words: check.violation for check in outcome.violations}
+            violations[_FEASIBLE] = 1.0
+        return violations
+
+    def _merits(self, outcome: Measured | Infeasible, estimate: Estimate | None) -> tuple[float, ...]:
+        if estimate is not None:
+            return estimate.merits
+        if outcome.metrics is not None:
+            return self._objective.log_merits(outcome.metrics)
+        # It broke, and so has no merit. A failed state would be invisible to the sampler, which would then propose it
+        # again and again; an extreme value would flatten what the sampler sees of the others.
+        told = [trial.values for trial in self._trials() if trial.state == TrialState.COMPLETE]
+        return tuple(min(values) - 0.1 for values in zip(*told, strict=True)) or (0.0,) * len(self._objective.metrics)
 
     def abandon_stale(self, keep: Collection[int] = ()) -> tuple[int, ...]:
         """Gives up trials that a crash left running, except those in `keep` (which the caller knows and goes on with).

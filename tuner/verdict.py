@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from statistics import median
 
 from tuner.candidate import Candidate
+from tuner.constraints import ConstraintCheck
 from tuner.history import TrialRecord
-from tuner.objectives import METRICS, BlockMetrics, Objective
+from tuner.objectives import COMPARED, BlockMetrics, Objective
 from tuner.statistics import LEAST_PAIRS, Gain, MetricComparison, Verdict, paired_gain
 
 
@@ -17,6 +18,7 @@ def compare(
     best: TrialRecord,
     pairs: Sequence[tuple[BlockMetrics, BlockMetrics]],
     *,
+    constraints: tuple[ConstraintCheck, ...] = (),
     drift_percent_per_hour: float | None = None,
 ) -> Verdict:
     """The verdict on paired blocks (baseline, best) that took no part in choosing the best. Raises ValueError for fewer
@@ -39,6 +41,7 @@ def compare(
         baseline_scores=baseline_scores,
         best_scores=best_scores,
         metrics=_compare_metrics(pairs),
+        constraints=constraints,
         drift_percent_per_hour=drift_percent_per_hour,
         simulated=any(base.simulated or other.simulated for base, other in pairs),
     )
@@ -46,15 +49,16 @@ def compare(
 
 def _compare_metrics(pairs: Sequence[tuple[BlockMetrics, BlockMetrics]]) -> tuple[MetricComparison, ...]:
     comparisons = []
-    for metric in METRICS.values():
+    for metric in COMPARED:
         known = [(getattr(a, metric.name), getattr(b, metric.name)) for a, b in pairs]
         known = [(a, b) for a, b in known if a is not None and b is not None]
         if len(known) < LEAST_PAIRS:
             continue
         baseline, best = zip(*known, strict=True)
+        better = (baseline, best) if metric.direction == "maximize" else (best, baseline)
         comparisons.append(
             MetricComparison(
-                **paired_gain(baseline, best).model_dump(),
+                **paired_gain(*better).model_dump(),
                 metric=metric.name,
                 label=metric.label,
                 unit=metric.unit,

@@ -21,7 +21,10 @@ class ObjectiveName(StrEnum):
 
     THROUGHPUT = "throughput"
     EFFICIENCY = "efficiency"
+    LATENCY = "latency"
+    PACKET_RATE = "packet_rate"
     PARETO = "pareto"
+    PARETO_LATENCY = "pareto_latency"
     NDR = "ndr"
     PDR = "pdr"
 
@@ -38,6 +41,7 @@ class SamplerName(StrEnum):
     """How candidates are chosen."""
 
     TPE = "tpe"
+    GP = "gp"
     RANDOM = "random"
     GRID = "grid"
 
@@ -50,9 +54,9 @@ def tune_command(
     ] = DriverName.NETNS,
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Candidates to try, the baseline not counted.")] = 12,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of one sample.")] = 3.0,
-    repeats: Annotated[int, typer.Option(min=1, max=50, help="Blocks a trial during the search.")] = 2,
+    repeats: Annotated[int, typer.Option(min=1, max=50, help="Most blocks a trial during the search.")] = 4,
     finalists: Annotated[int, typer.Option(min=1, max=10, help="Best candidates that are measured again.")] = 3,
-    playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds that choose the best of them.")] = 2,
+    playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds that choose the best of them.")] = 6,
     verdict_rounds: Annotated[
         int,
         typer.Option(min=3, max=1000, help="Fresh, interleaved rounds of best and baseline; only these are reported."),

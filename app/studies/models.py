@@ -36,6 +36,7 @@ class Study(Base):
     failure: Mapped[dict[str, Any] | None]
     bundle: Mapped[dict[str, Any] | None]
     baseline: Mapped[dict[str, Any] | None]
+    warm_start: Mapped[dict[str, Any] | None]
     space_exhausted: Mapped[bool] = mapped_column(default=False)
     elapsed_s: Mapped[float] = mapped_column(default=0.0)
     created_at: Mapped[datetime]
@@ -59,6 +60,7 @@ class Trial(Base):
     candidate_key: Mapped[str] = mapped_column(String(16))
     origin: Mapped[str | None] = mapped_column(String(16))
     params: Mapped[dict[str, Any]]
+    expected_gain: Mapped[float | None]
     state: Mapped[str] = mapped_column(String(16))
     told: Mapped[bool] = mapped_column(default=False)
     detail: Mapped[str | None] = mapped_column(Text)

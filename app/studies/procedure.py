@@ -16,6 +16,9 @@ def procedure_settings(spec: StudyCreate) -> ProcedureSettings:
     return ProcedureSettings(
         objective=spec.objective,
         trials=spec.trials,
+        constraints=spec.constraints,
+        racing=spec.racing,
+        stop_when_unlikely=spec.stop_when_unlikely,
         repeats=spec.repeats,
         finalists=spec.finalists,
         playoff_rounds=spec.playoff_rounds,
@@ -34,6 +37,7 @@ def history_of(study: Study) -> History:
             number=trial.number,
             candidate=Candidate.model_validate(trial.candidate),
             params=trial.params,
+            expected_gain=trial.expected_gain,
             told=trial.told,
         )
         for trial in study.trials

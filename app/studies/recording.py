@@ -120,12 +120,19 @@ class StudyRecorder:
                 study.reference = reference.model_dump(mode="json")
 
     def record_asked(
-        self, study_id: str, number: int, candidate: Candidate, origin: Origin, params: dict[str, str | int]
+        self,
+        study_id: str,
+        number: int,
+        candidate: Candidate,
+        *,
+        origin: Origin,
+        params: dict[str, str | int],
+        expected_gain: float | None,
     ) -> None:
         """The search asked for this trial."""
         with self._database.writing() as session:
             trial = _trial(session, existing_study(session, study_id), number, candidate)
-            trial.origin, trial.params = origin, dict(params)
+            trial.origin, trial.params, trial.expected_gain = origin, dict(params), expected_gain
 
     def record_baseline(self, study_id: str, candidate: Candidate, params: dict[str, str | int]) -> None:
         """What the study compares with."""

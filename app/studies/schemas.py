@@ -13,14 +13,16 @@ from app.testbeds.schemas import Driver, GatewayView, TestbedName
 from tuner.ablation import Ablation
 from tuner.bottleneck import Bottleneck
 from tuner.candidate import Candidate, Engine, Gateway
+from tuner.constraints import Constraint, check_constraints, workload_for
 from tuner.history import Phase
 from tuner.importance import Importance
 from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
+from tuner.samplers import check_sampler
 from tuner.samples import Reference, Sample, Workload
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
 
-Sampler = Literal["tpe", "random", "grid"]
+Sampler = Literal["tpe", "gp", "random", "grid"]
 Origin = Literal["warm_start", "sampler", "neighbour", "grid", "ablation"]
 TrialState = Literal["running", "completed", "infeasible", "failed"]
 BlockState = Literal["completed", "infeasible", "failed"]
@@ -62,9 +64,20 @@ class StudyCreate(BaseModel):
     )
     trials: int = Field(12, ge=1, le=10_000, description="candidates to try, the baseline not counted")
     sample_seconds: float = Field(3.0, gt=0, le=3600, description="length of one sample in seconds")
-    repeats: int = Field(2, ge=1, le=50, description="blocks a trial during the search")
+    constraints: tuple[Constraint, ...] = Field(
+        (),
+        max_length=16,
+        description="limits that the winner must keep to; a candidate beyond one is infeasible, whatever it gains",
+        examples=[[{"metric": "data_plane_cpus", "at_most": 1.1, "of_baseline": True}]],
+    )
+    racing: bool = Field(True, description="stop measuring a candidate that cannot win any more")
+    repeats: int = Field(
+        4, ge=1, le=50, description="most blocks a trial during the search; without racing every trial gets as many"
+    )
     finalists: int = Field(3, ge=1, le=10, description="best candidates that are measured again beside the baseline")
-    playoff_rounds: int = Field(2, ge=1, le=100, description="interleaved rounds that choose the best of the finalists")
+    playoff_rounds: int = Field(
+        6, ge=1, le=100, description="most interleaved rounds that choose the best of the finalists"
+    )
     verdict_rounds: int = Field(
         8, ge=3, le=1000, description="fresh interleaved rounds of best and baseline; only these are reported"
     )
@@ -78,7 +91,10 @@ class StudyCreate(BaseModel):
     time_budget_s: float | None = Field(
         None, gt=0, le=30 * 86400, description="wall time for everything; null: no limit"
     )
-    sampler: Sampler = "tpe"
+    stop_when_unlikely: bool = Field(
+        True, description="end the search early when nothing better is likely, after 20 trials at least"
+    )
+    sampler: Sampler = Field("tpe", description="random and grid are for comparison; gp needs wiretune[gp]")
     seed: int | None = Field(None, ge=0, lt=2**32, description="default: random, and recorded")
 
     @model_validator(mode="after")
@@ -89,7 +105,14 @@ class StudyCreate(BaseModel):
             raise ValueError("name the engines once: in engines or in space.engine")
         if self.workloads is not None:
             check_workloads(self.objective, self.workloads)
+        check_constraints(self.constraints, self.workloads or (self.default_workload,))
+        check_sampler(self.sampler)
         return self
+
+    @property
+    def default_workload(self) -> Workload:
+        """What is measured where nothing else is asked for."""
+        return workload_for(self.objective, self.constraints, self.sample_seconds)
 
 
 class BestSoFar(BaseModel):

@@ -21,7 +21,7 @@ from app.studies.space import search_space
 from app.studies.states import CANCELLABLE, FINISHED, RESUMABLE, StudyState, allowed
 from app.studies.views import baseline_score, study_result, study_view, trial_detail, trial_view
 from app.testbeds.service import TestbedService
-from tuner.objectives import OBJECTIVES, default_workload
+from tuner.objectives import OBJECTIVES
 
 
 class StudyService:
@@ -35,7 +35,7 @@ class StudyService:
         testbed = self._testbeds.for_new_work(body.testbed, body.engines or ())
         spec = body.model_copy(
             update={
-                "workloads": body.workloads or [default_workload(body.objective, body.sample_seconds)],
+                "workloads": body.workloads or [body.default_workload],
                 "seed": secrets.randbits(32) if body.seed is None else body.seed,
             }
         )

@@ -58,6 +58,7 @@ class Searches:
                 plan.space,
                 plan.procedure.objective,
                 sampler=study.spec.sampler,
+                constraints=study.spec.constraints,
                 seed=study.spec.seed or 0,
             )
             search.abandon_stale(keep=[trial.number for trial in study.history.trials])

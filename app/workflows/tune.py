@@ -111,7 +111,7 @@ class StudyRunner:
             case AskTrial():
                 self._ask(study, plan)
             case TellTrial():
-                self._searches.open(study, plan).tell(step.number, step.outcome)
+                self._searches.open(study, plan).tell(step.number, step.outcome, step.estimate)
                 self._recorder.record_told(study.id, step.number, step.outcome)
                 self._record_progress(study_id, plan)
             case Finish():
@@ -131,7 +131,14 @@ class StudyRunner:
         if asked is None:
             self._recorder.record_space_exhausted(study.id)
         else:
-            self._recorder.record_asked(study.id, asked.number, asked.candidate, asked.origin, asked.params)
+            self._recorder.record_asked(
+                study.id,
+                asked.number,
+                asked.candidate,
+                origin=asked.origin,
+                params=asked.params,
+                expected_gain=asked.expected_gain,
+            )
 
     def _measure(self, study: StudySnapshot, plan: Plan, step: MeasureBlock) -> Turn:
         if step.phase == "explain":

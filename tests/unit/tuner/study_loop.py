@@ -87,14 +87,19 @@ class Study:
                 if asked is None:
                     self._extend(space_exhausted=True)
                 else:
-                    trial = TrialRecord(number=asked.number, candidate=asked.candidate, params=asked.params)
+                    trial = TrialRecord(
+                        number=asked.number,
+                        candidate=asked.candidate,
+                        params=asked.params,
+                        expected_gain=asked.expected_gain,
+                    )
                     self._extend(trials=(*self.history.trials, trial))
             case MeasureBlock():
                 outcome = self.measure(step.candidate, step)
                 record = step.record(outcome, started_s=self.elapsed_s, duration_s=self.block_s)
                 self._extend(blocks=(*self.history.blocks, record))
             case TellTrial():
-                self.search.tell(step.number, step.outcome)
+                self.search.tell(step.number, step.outcome, step.estimate)
                 trials = tuple(
                     trial.model_copy(update={"told": True}) if trial.number == step.number else trial
                     for trial in self.history.trials

@@ -52,9 +52,9 @@ def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> N
     phases = [block.phase for block in one.history.blocks]
     assert phases == sorted(phases, key=("baseline", "search", "playoff", "verdict", "explain").index)
     counts = Counter(phases)
-    assert counts["baseline"] == 2
-    assert counts["search"] == 8 * 2 + 1, "two blocks a trial, the baseline once after five trials"
-    assert counts["playoff"] == 2 * 4
+    assert counts["baseline"] == 3
+    assert 8 + 1 <= counts["search"] < 8 * 4 + 1, "the baseline once after five trials, and losers get fewer blocks"
+    assert counts["playoff"] <= 6 * 4
     assert counts["verdict"] == 2 * 4
     path = one.procedure.path(one.history)
     assert counts["explain"] == (4 * (len(path) + 1) if len(path) > 1 else 0), "four rounds of the path"
@@ -71,7 +71,7 @@ def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> N
 
 
 def test_rounds_measure_every_arm_once_in_an_order_that_varies(tmp_path: Path) -> None:
-    one = study(tmp_path, playoff_rounds=6, verdict_rounds=6)
+    one = study(tmp_path, playoff_rounds=6, verdict_rounds=6, racing=False)
     one.run()
     for phase, arms in (("playoff", 4), ("verdict", 2)):
         rounds: dict[int, list[int | None]] = {}
@@ -247,7 +247,7 @@ def test_a_search_that_offers_only_the_baseline_is_an_a_a_study(tmp_path: Path) 
 def test_the_time_budget_leaves_room_for_confirming(tmp_path: Path) -> None:
     one = study(tmp_path, trials=1000, time_budget_s=300, noise=Noise())
     assert one.run().reason == "complete"
-    assert 3 < len(one.history.trials) < 30
+    assert 2 < len(one.history.trials) < 30
     assert one.procedure.verdict(one.history) is not None
     assert 250 <= one.elapsed_s <= 310
 
@@ -261,7 +261,7 @@ def test_progress_counts_down_to_nothing(tmp_path: Path) -> None:
         remaining.append(progress.blocks_remaining)
         assert progress.trials_total == 8
     assert remaining == sorted(remaining, reverse=True)
-    assert remaining[0] == 2 + 17 + 8 + 8 - 1
+    assert remaining[0] == 3 + 33 + 24 + 8 - 1
     assert remaining[-1] == 0
     end = one.procedure.progress(one.history, one.elapsed_s)
     assert (end.phase, end.trials_done, end.blocks_done) == ("done", 8, len(one.history.blocks))

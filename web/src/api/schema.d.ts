@@ -553,6 +553,26 @@ export interface components {
              */
             pdr_pps?: number | null;
             /**
+             * Latency P99 Ms
+             * @description 99th percentile of the round trip under load, of the worst workload; null: not probed
+             */
+            latency_p99_ms?: number | null;
+            /**
+             * Packets Per S
+             * @description geometric mean over workloads of 64 B; null: none
+             */
+            packets_per_s?: number | null;
+            /**
+             * Loss Ratio
+             * @description of the worst workload; null: tcp only
+             */
+            loss_ratio?: number | null;
+            /**
+             * Data Plane Cpus
+             * @description CPUs that the data planes of both ends keep busy, of the worst workload
+             */
+            data_plane_cpus?: number | null;
+            /**
              * Simulated
              * @default false
              */
@@ -905,6 +925,54 @@ export interface components {
             after: string;
         };
         /**
+         * Constraint
+         * @description A limit on one metric: `at_most` or `at_least`, in the metric's unit or as a multiple of the baseline's value.
+         */
+        Constraint: {
+            /**
+             * Metric
+             * @enum {string}
+             */
+            metric: "throughput_gbps" | "gbit_per_cpu_s" | "latency_p99_ms" | "packets_per_s" | "ndr_pps" | "pdr_pps" | "loss_ratio" | "data_plane_cpus";
+            /**
+             * At Most
+             * @example 0.001
+             */
+            at_most?: number | null;
+            /** At Least */
+            at_least?: number | null;
+            /**
+             * Of Baseline
+             * @description the limit is a multiple of the baseline's value: 1.1 with at_most allows 10% more
+             * @default false
+             */
+            of_baseline: boolean;
+        };
+        /**
+         * ConstraintCheck
+         * @description A constraint and what was measured.
+         */
+        ConstraintCheck: {
+            constraint: components["schemas"]["Constraint"];
+            /** Words */
+            words: string;
+            /**
+             * Value
+             * @description measured, in the metric's unit; null: not measured
+             */
+            value: number | null;
+            /**
+             * Limit
+             * @description in the metric's unit; null: the baseline's value is not known
+             */
+            limit: number | null;
+            /**
+             * Violation
+             * @description how far beyond the limit, as a ratio of it; 0: it holds
+             */
+            violation: number;
+        };
+        /**
          * Explanation
          * @description Why the winner wins.
          */
@@ -927,7 +995,7 @@ export interface components {
         Gain: {
             /**
              * Gain
-             * @description geometric mean of the paired ratios
+             * @description centre of the paired ratios: pseudo-median, of few the geometric mean
              */
             gain: number;
             /**
@@ -942,7 +1010,7 @@ export interface components {
             gain_high: number;
             /**
              * P Value
-             * @description two-sided, of the paired t-test on logarithms
+             * @description two-sided, of the signed-rank test; of few the t-test
              */
             p_value: number;
             /** Pairs */
@@ -1102,6 +1170,30 @@ export interface components {
             words: string;
         };
         /**
+         * Latency
+         * @description Round trips through the tunnel while a workload ran, in milliseconds, as the kernel stamped the answers.
+         */
+        Latency: {
+            /** P50 Ms */
+            p50_ms: number;
+            /** P90 Ms */
+            p90_ms: number;
+            /** P99 Ms */
+            p99_ms: number;
+            /** Max Ms */
+            max_ms: number;
+            /**
+             * Sent
+             * @description echo requests
+             */
+            sent: number;
+            /**
+             * Lost
+             * @description requests without an answer
+             */
+            lost: number;
+        };
+        /**
          * MeasurementCreate
          * @description One candidate, some workloads, no search.
          * @example {
@@ -1212,12 +1304,13 @@ export interface components {
         };
         /**
          * MetricComparison
-         * @description The gain in one metric, with the medians behind it.
+         * @description The gain in one metric, with the medians behind it. Above 1 is always better: of a metric to minimise, such as
+         *     latency, it is the baseline's value over the best candidate's.
          */
         MetricComparison: {
             /**
              * Gain
-             * @description geometric mean of the paired ratios
+             * @description centre of the paired ratios: pseudo-median, of few the geometric mean
              */
             gain: number;
             /**
@@ -1232,7 +1325,7 @@ export interface components {
             gain_high: number;
             /**
              * P Value
-             * @description two-sided, of the paired t-test on logarithms
+             * @description two-sided, of the signed-rank test; of few the t-test
              */
             p_value: number;
             /** Pairs */
@@ -1607,6 +1700,8 @@ export interface components {
              * @description null for udp
              */
             retransmits?: number | null;
+            /** @description null unless the workload asks for it */
+            latency?: components["schemas"]["Latency"] | null;
             /**
              * Lane Shares
              * @description each lane's share of the inner bytes, in lane order; sums to 1
@@ -1869,7 +1964,7 @@ export interface components {
              * @default throughput
              * @enum {string}
              */
-            objective: "throughput" | "efficiency" | "pareto" | "ndr" | "pdr";
+            objective: "throughput" | "efficiency" | "latency" | "packet_rate" | "pareto" | "pareto_latency" | "ndr" | "pdr";
             /**
              * Engines
              * @description default: all that can run
@@ -1895,9 +1990,28 @@ export interface components {
              */
             sample_seconds: number;
             /**
+             * Constraints
+             * @description limits that the winner must keep to; a candidate beyond one is infeasible, whatever it gains
+             * @default []
+             * @example [
+             *       {
+             *         "at_most": 1.1,
+             *         "metric": "data_plane_cpus",
+             *         "of_baseline": true
+             *       }
+             *     ]
+             */
+            constraints: components["schemas"]["Constraint"][];
+            /**
+             * Racing
+             * @description stop measuring a candidate that cannot win any more
+             * @default true
+             */
+            racing: boolean;
+            /**
              * Repeats
-             * @description blocks a trial during the search
-             * @default 2
+             * @description most blocks a trial during the search; without racing every trial gets as many
+             * @default 4
              */
             repeats: number;
             /**
@@ -1908,8 +2022,8 @@ export interface components {
             finalists: number;
             /**
              * Playoff Rounds
-             * @description interleaved rounds that choose the best of the finalists
-             * @default 2
+             * @description most interleaved rounds that choose the best of the finalists
+             * @default 6
              */
             playoff_rounds: number;
             /**
@@ -1930,11 +2044,18 @@ export interface components {
              */
             time_budget_s?: number | null;
             /**
+             * Stop When Unlikely
+             * @description end the search early when nothing better is likely, after 20 trials at least
+             * @default true
+             */
+            stop_when_unlikely: boolean;
+            /**
              * Sampler
+             * @description random and grid are for comparison; gp needs wiretune[gp]
              * @default tpe
              * @enum {string}
              */
-            sampler: "tpe" | "random" | "grid";
+            sampler: "tpe" | "gp" | "random" | "grid";
             /**
              * Seed
              * @description default: random, and recorded
@@ -2009,7 +2130,7 @@ export interface components {
              * Objective
              * @enum {string}
              */
-            objective: "throughput" | "efficiency" | "pareto" | "ndr" | "pdr";
+            objective: "throughput" | "efficiency" | "latency" | "packet_rate" | "pareto" | "pareto_latency" | "ndr" | "pdr";
             spec: components["schemas"]["StudyCreate"];
             /** @description null until the verdict rounds are over */
             verdict: components["schemas"]["Verdict"] | null;
@@ -2495,6 +2616,12 @@ export interface components {
              */
             metrics: components["schemas"]["MetricComparison"][];
             /**
+             * Constraints
+             * @description the study's constraints, by the verdict's blocks
+             * @default []
+             */
+            constraints: components["schemas"]["ConstraintCheck"][];
+            /**
              * Drift Percent Per Hour
              * @description how the baseline itself moved during the study
              */
@@ -2553,6 +2680,12 @@ export interface components {
             offered_load_pps?: number | null;
             /** @description for udp: search the highest rate that meets this goal (NDR, PDR); an offered load is then the most that is tried, and duration_s the length of a final trial */
             rate_search?: components["schemas"]["RateGoal"] | null;
+            /**
+             * Latency Probe
+             * @description send echo requests through every lane while the load runs
+             * @default false
+             */
+            latency_probe: boolean;
         };
         /**
          * EventView

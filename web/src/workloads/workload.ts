@@ -20,9 +20,9 @@ export const KIND_LABELS: Record<WorkloadKind, string> = {
 
 export const WORKLOAD_DEFAULTS: WorkloadText = { kind: "iperf3-tcp", direction: "forward", flows: "4", packet_bytes: "", offered_load: "" };
 
-/** The workload of the API. Every sample lasts `duration_s`. */
-export function workloadOf(text: WorkloadText, duration_s: number): Workload {
-  const common = { direction: text.direction, flows: numberOf(text.flows), duration_s };
+/** The workload of the API. Every sample lasts `duration_s`; `latency_probe` sends echo requests beside the load. */
+export function workloadOf(text: WorkloadText, duration_s: number, latency_probe = false): Workload {
+  const common = { direction: text.direction, flows: numberOf(text.flows), duration_s, latency_probe };
   if (text.kind === "iperf3-tcp") return { ...common, tool: "iperf3", protocol: "tcp" };
   const packet_bytes = optionalNumberOf(text.packet_bytes);
   const load = optionalNumberOf(text.offered_load);

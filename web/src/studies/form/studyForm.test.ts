@@ -5,7 +5,7 @@ describe("the study form", () => {
   it("narrows nothing by default", () => {
     const study = studyOf(studyDefaults("demo"));
     expect(study).toMatchObject({ testbed: "demo", space: null, engines: null, trials: 12, seed: null, time_budget_s: null });
-    expect(study.workloads).toEqual([{ tool: "iperf3", protocol: "tcp", direction: "forward", flows: 4, duration_s: 3 }]);
+    expect(study.workloads).toEqual([{ tool: "iperf3", protocol: "tcp", direction: "forward", flows: 4, duration_s: 3, latency_probe: false }]);
   });
 
   it("fixes one tunable and leaves the others", () => {
@@ -25,8 +25,8 @@ describe("the study form", () => {
 
   it("estimates the time as the procedure spends it", () => {
     const text = studyDefaults("demo");
-    // 2 + ⌊12/5⌋ baseline blocks, 24 of the search, 8 of the playoff, 16 of the verdict, 20 of the path; 3 s and overhead each.
-    expect(estimatedDuration_s(text)).toBe((4 + 24 + 8 + 16 + 20) * 5);
+    // 3 + ⌊12/5⌋ baseline blocks, 24 of the search and 12 of the playoff since racing halves both, 16 of the verdict, 20 of the path; 3 s and overhead each.
+    expect(estimatedDuration_s(text)).toBe((5 + 24 + 12 + 16 + 20) * 5);
     expect(estimatedDuration_s({ ...text, trials: "many" })).toBeNull();
   });
 });

@@ -45,9 +45,9 @@ export function studyDefaults(testbed: string): StudyText {
     workloads: [WORKLOAD_DEFAULTS],
     trials: "12",
     sample_seconds: "3",
-    repeats: "2",
+    repeats: "4",
     finalists: "3",
-    playoff_rounds: "2",
+    playoff_rounds: "6",
     verdict_rounds: "8",
     explain_rounds: "4",
     time_budget_min: "",
@@ -92,9 +92,12 @@ export function studyOf(text: StudyText): StudyCreate {
     objective: text.objective,
     engines: narrowedTo(text.engines),
     space: spaceOf(text),
-    workloads: text.workloads.map((workload) => workloadOf(workload, sample_seconds)),
+    workloads: text.workloads.map((workload) => workloadOf(workload, sample_seconds, text.objective.endsWith("latency"))),
     trials: numberOf(text.trials),
     sample_seconds,
+    constraints: [],
+    racing: true,
+    stop_when_unlikely: true,
     repeats: numberOf(text.repeats),
     finalists: numberOf(text.finalists),
     playoff_rounds: numberOf(text.playoff_rounds),
@@ -106,8 +109,10 @@ export function studyOf(text: StudyText): StudyCreate {
   };
 }
 
-const BASELINE_BLOCKS = 2;
+const BASELINE_BLOCKS = 3;
 const BASELINE_EVERY_TRIALS = 5;
+/** Racing ends about half of the blocks that it may spend. */
+const RACED_RATIO = 0.5;
 /** Of the ablation path at most, baseline and winner counted. */
 const PATH_CANDIDATES = 5;
 /** Applying, reading back and collecting, a block; measured on the netns testbed. */
@@ -116,8 +121,9 @@ const OVERHEAD_S = 2;
 /** About how long the study takes; null while a number in it is not one. */
 export function estimatedDuration_s(text: StudyText): number | null {
   const trials = numberOf(text.trials);
-  const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats);
-  const confirm = numberOf(text.playoff_rounds) * (numberOf(text.finalists) + 1) + numberOf(text.verdict_rounds) * 2;
+  const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats) * RACED_RATIO;
+  const playoff = numberOf(text.playoff_rounds) * RACED_RATIO * (numberOf(text.finalists) + 1);
+  const confirm = playoff + numberOf(text.verdict_rounds) * 2;
   const explain = numberOf(text.explain_rounds) * PATH_CANDIDATES;
   const block_s = text.workloads.length * numberOf(text.sample_seconds) + OVERHEAD_S;
   const total_s = (search + confirm + explain) * block_s;

@@ -1,0 +1,26 @@
+"""What the search expects, and what a study began with.
+
+Revision: 0002, after 0001.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("trials", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("expected_gain", sa.Double(), nullable=True))
+    with op.batch_alter_table("studies", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("warm_start", sa.JSON(), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("studies", schema=None) as batch_op:
+        batch_op.drop_column("warm_start")
+    with op.batch_alter_table("trials", schema=None) as batch_op:
+        batch_op.drop_column("expected_gain")
