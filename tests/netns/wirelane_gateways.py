@@ -29,24 +29,31 @@ def gateway_lab(folder: pathlib.Path) -> Iterator[Lab]:
 class Gateways:
     """Configuration of both gateways, with a key a lane; `start` runs one."""
 
-    def __init__(self, two: Lab, head: str = "") -> None:
-        self.two, self.head = two, head
+    def __init__(self, two: Lab, head: str = "", *, bond: bool = False) -> None:
+        self.two, self.head, self.bond = two, head, bond
         self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
 
     def config(self, side: str, head: str = "", lanes: Sequence[int] = range(LANES)) -> pathlib.Path:
         other = "b" if side == "a" else "a"
         text = f'{head or self.head}\ncontrol_socket = "{self.control(side)}"\n'
         text += f'ecmp_routes = ["{INSIDE[other]}.0/24"]\nroute_source = "{INSIDE[side]}.1"\n'
+        text += 'spread = "bond"\n' if self.bond else ""
         # Tables come after the plain fields.
         text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else 'tx = "0"\nrx = "1"\n')
+        if self.bond:
+            text += (
+                f'[bond]\ninterface = "{self.interface(side, 0)}"\naddresses = ["198.18.128.{int(side == "b")}/31"]\n'
+            )
         for lane in lanes:
             key = self.two.key_file(f"lane{lane}{side}", self.keys[side, lane][0])
-            last = 2 * lane + (side == "b")
-            text += f'[[lane]]\ninterface = "{self.interface(side, lane)}"\nlisten_port = {51820 + lane}\n'
-            text += f'private_key_file = "{key}"\naddresses = ["198.18.128.{last}/31"]\n'
+            text += f'[[lane]]\nlisten_port = {51820 + lane}\nprivate_key_file = "{key}"\n'
+            if not self.bond:
+                text += f'interface = "{self.interface(side, lane)}"\n'
+                text += f'addresses = ["198.18.128.{2 * lane + (side == "b")}/31"]\n'
             text += f'[[lane.peer]]\npublic_key = "{self.keys[other, lane][1]}"\n'
             text += f'endpoint = "{UNDERLAY[other]}:{51820 + lane}"\n'
-            text += f'allowed_ips = ["198.18.128.{2 * lane + (side == "a")}/32", "{INSIDE[other]}.0/24"]\n'
+            inner = 0 if self.bond else 2 * lane
+            text += f'allowed_ips = ["198.18.128.{inner + (side == "a")}/32", "{INSIDE[other]}.0/24"]\n'
         path = self.two.folder / f"{side}.toml"
         path.write_text(text)
         return path
@@ -77,3 +84,10 @@ class Gateways:
 
     def apply_command(self, side: str, config: pathlib.Path) -> list[str]:
         return [wirelane_program(), "apply", "--control", str(self.control(side)), "--config", str(config)]
+
+    def bond_stats(self, side: str) -> dict[str, Any]:
+        """Counters of the device of a bond."""
+        text = self.two.run(side, wirelane_program(), "stats", "--control", str(self.control(side)), "--json")
+        bond = json.loads(text)["bond"]
+        assert isinstance(bond, dict)
+        return bond

@@ -24,6 +24,9 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 pub struct Gateway {
     #[serde(default, deserialize_with = "parsed")]
     pub mode: Mode,
+    #[serde(default, deserialize_with = "parsed")]
+    pub spread: Spread,
+    pub bond: Option<Spanned<BondDevice>>,
     crypto_workers: Option<Spanned<usize>>,
     #[serde(default = "default_batch_packets", deserialize_with = "batch_packets")]
     batch_packets: usize,
@@ -57,15 +60,54 @@ struct CpuSets {
 #[derive(Debug, Clone, Deserialize)]
 struct Cpus(#[serde(deserialize_with = "parsed")] CpuSet);
 
-/// One device with its key, port and peers.
+/// How flows come to lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// One device a lane, and routes over all of them with an L4 hash.
+    #[default]
+    Ecmp,
+    /// One device for all lanes; wirelane puts each flow on the least loaded.
+    Bond,
+}
+
+impl FromStr for Spread {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ecmp" => Ok(Self::Ecmp),
+            "bond" => Ok(Self::Bond),
+            _ => Err(format!("{text:?} is not a way to spread flows: use ecmp or bond")),
+        }
+    }
+}
+
+/// The device that all lanes of a bond share.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BondDevice {
+    pub interface: InterfaceName,
+    #[serde(default = "default_mtu", deserialize_with = "mtu")]
+    pub mtu: u16,
+    #[serde(default)]
+    pub addresses: Vec<InterfaceAddress>,
+    /// A flow that is silent for longer may move to another lane.
+    #[serde(default = "default_flowlet_gap_ms", deserialize_with = "flowlet_gap_ms")]
+    pub flowlet_gap_ms: u32,
+}
+
+/// One tunnel with its key, port and peers; but for a bond, with a device of its own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lane {
-    pub interface: Spanned<InterfaceName>,
+    /// See [`Lane::name`].
+    #[serde(skip)]
+    name: String,
+    interface: Option<Spanned<InterfaceName>>,
     pub listen_port: Spanned<u16>,
     pub private_key_file: PathBuf,
-    #[serde(default = "default_mtu", deserialize_with = "mtu")]
-    pub mtu: u16,
+    #[serde(default, deserialize_with = "optional_mtu")]
+    mtu: Option<u16>,
     #[serde(default)]
     pub addresses: Vec<InterfaceAddress>,
     #[serde(default)]
@@ -86,6 +128,18 @@ pub struct Peer {
     pub preshared_key_file: Option<PathBuf>,
     #[serde(default)]
     pub persistent_keepalive_s: u16,
+}
+
+impl Lane {
+    /// The name of its device; in a bond, that of the bond and the port.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// MTU of its device in bytes.
+    pub fn mtu(&self) -> u16 {
+        self.mtu.unwrap_or_else(default_mtu)
+    }
 }
 
 impl Peer {
@@ -193,6 +247,19 @@ fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     within(deserializer, "mtu", 576..=65_455).map(|mtu| mtu as u16)
 }
 
+fn optional_mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    mtu(deserializer).map(Some)
+}
+
+fn flowlet_gap_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, "flowlet_gap_ms", 1..=10_000).map(|gap| gap as u32)
+}
+
+/// See docs/data-plane.md: the delays of two paths between the same gateways differ by less.
+fn default_flowlet_gap_ms() -> u32 {
+    100
+}
+
 fn default_batch_packets() -> usize {
     Tuning::default().batch_packets
 }
@@ -219,7 +286,7 @@ impl Gateway {
 
     /// Parses and checks the text of a configuration file.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let gateway: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut gateway: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         gateway.check_consistency().map_err(|(offset, message)| match offset {
             Some(offset) => format!("line {}: {message}", 1 + text[..offset].matches('\n').count()),
             None => message,
@@ -227,7 +294,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn check_consistency(&self) -> Result<(), (Option<usize>, String)> {
+    fn check_consistency(&mut self) -> Result<(), (Option<usize>, String)> {
         if self.lanes.is_empty() {
             return Err((None, "no lane: a gateway needs at least one [[lane]]".to_owned()));
         }
@@ -235,6 +302,7 @@ impl Gateway {
             return Err((None, format!("{} lanes: at most {MAX_LANES} are possible", self.lanes.len())));
         }
         self.check_mode()?;
+        self.check_spread()?;
         self.check_lanes()
     }
 
@@ -250,7 +318,12 @@ impl Gateway {
                 return Err((at, message));
             }
         }
-        if let Some(stage) = self.stage_cpu_sets().stray_stage(self.mode) {
+        let mut cpu_sets = self.stage_cpu_sets();
+        if self.spread == Spread::Bond {
+            // The bond's reader is there in either mode.
+            cpu_sets.read = CpuSet::default();
+        }
+        if let Some(stage) = cpu_sets.stray_stage(self.mode) {
             let sets = &self.cpu_sets;
             let span = [&sets.tx, &sets.rx, &sets.read, &sets.crypto, &sets.write]
                 .into_iter()
@@ -262,14 +335,44 @@ impl Gateway {
         Ok(())
     }
 
+    /// Names the lanes on the way.
+    fn check_spread(&mut self) -> Result<(), (Option<usize>, String)> {
+        let bond = match (self.spread, &self.bond) {
+            (Spread::Bond, None) => {
+                return Err((None, "spread = \"bond\" needs a [bond] with an interface".to_owned()));
+            }
+            (Spread::Ecmp, Some(bond)) => {
+                return Err((Some(bond.span().start), "[bond] belongs to spread = \"bond\"".to_owned()));
+            }
+            (_, bond) => bond.as_ref(),
+        };
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let at = Some(lane.listen_port.span().start);
+            match (bond, &lane.interface) {
+                (Some(bond), None) if lane.mtu.is_none() && lane.addresses.is_empty() => {
+                    lane.name = format!("{}:{}", bond.get_ref().interface.as_str(), lane.listen_port.get_ref());
+                }
+                (Some(_), _) => {
+                    let message = "interface, mtu and addresses of a bond belong to [bond]: its lanes have none";
+                    return Err((at, format!("lane[{index}]: {message}")));
+                }
+                (None, Some(interface)) => lane.name = interface.get_ref().as_str().to_owned(),
+                (None, None) => return Err((at, format!("lane[{index}]: missing field `interface`"))),
+            }
+        }
+        Ok(())
+    }
+
     fn check_lanes(&self) -> Result<(), (Option<usize>, String)> {
         let mut interfaces = HashMap::new();
         let mut ports = HashMap::new();
         for (index, lane) in self.lanes.iter().enumerate() {
-            let (name, port) = (lane.interface.get_ref(), *lane.listen_port.get_ref());
-            if let Some(other) = interfaces.insert(name, index) {
-                let message = format!("lane[{index}].interface: {:?} is the name of lane[{other}] too", name.as_str());
-                return Err((Some(lane.interface.span().start), message));
+            let port = *lane.listen_port.get_ref();
+            if let Some(interface) = &lane.interface
+                && let Some(other) = interfaces.insert(lane.name(), index)
+            {
+                let message = format!("lane[{index}].interface: {:?} is the name of lane[{other}] too", lane.name());
+                return Err((Some(interface.span().start), message));
             }
             if port == 0 {
                 let message = format!("lane[{index}].listen_port: 0 is not a port that a peer can reach");
@@ -343,9 +446,23 @@ mod tests {
             lane("wl0", 51820)
         );
         let gateway = Gateway::parse(&text).unwrap();
-        assert_eq!(gateway.lanes[0].mtu, 1420);
+        assert_eq!(gateway.lanes[0].mtu(), 1420);
         assert_eq!(gateway.lanes[0].peers[0].allowed_ips[1].to_string(), "::/0");
         assert_eq!(gateway.tuning(&Tuning::default()).cpu_sets.rx.to_string(), "0-1,3");
+    }
+
+    #[test]
+    fn a_bond_has_one_device() {
+        let bond = "spread = \"bond\"\n[bond]\ninterface = \"wl0\"\naddresses = [\"10.0.0.1/24\"]\n";
+        let bare = |port: u16| format!("[[lane]]\nlisten_port = {port}\nprivate_key_file = \"/k\"\n");
+        let gateway = Gateway::parse(&format!("{bond}[cpu_sets]\nread = \"0\"\n{}{}", bare(1), bare(2))).unwrap();
+        assert_eq!(gateway.lanes.iter().map(Lane::name).collect::<Vec<_>>(), ["wl0:1", "wl0:2"]);
+        assert_eq!(gateway.bond.unwrap().get_ref().flowlet_gap_ms, 100);
+        assert!(refusal(&(bond.to_owned() + &lane("wl1", 1))).contains("belong to [bond]"));
+        assert!(refusal(&format!("spread = \"bond\"\n{}", bare(1))).contains("needs a [bond]"));
+        assert!(refusal(&format!("[bond]\ninterface = \"x\"\n{}", lane("wl0", 1))).contains("belongs to spread"));
+        assert!(refusal(&bare(1)).contains("missing field `interface`"));
+        assert!(refusal(&format!("{bond}flowlet_gap_ms = 0\n{}", bare(1))).contains("from 1 to 10000"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn answer(stream: &UnixStream, gateway: &Running) -> io::Result<()> {
             return Ok(());
         }
         let reply = match serde_json::from_str::<Request>(&line) {
-            Ok(Request::Get(Subject::Stats)) => json!({ "lanes": gateway.lanes.stats() }),
+            Ok(Request::Get(Subject::Stats)) => stats_of(gateway),
             Ok(Request::Get(Subject::Placement)) => placement(gateway),
             Ok(Request::Apply(wanted)) => match take_over(gateway, &wanted) {
                 Ok(changes) => json!({ "changes": changes, "dry_run": wanted.dry_run }),
@@ -80,10 +80,23 @@ fn answer(stream: &UnixStream, gateway: &Running) -> io::Result<()> {
     }
 }
 
+/// Counters of all lanes, and of the device that they share in a bond.
+fn stats_of(gateway: &Running) -> Value {
+    let mut stats = json!({ "lanes": gateway.lanes.stats() });
+    if let Some(bond) = gateway.lanes.bond_stats() {
+        stats["bond"] = json!(bond);
+    }
+    stats
+}
+
 /// Threads of all lanes, with what the kernel reports of them.
 fn placement(gateway: &Running) -> Value {
     let of_lane = |lane: &Arc<Lane>| json!({ "interface": lane.name(), "threads": lane.placement() });
-    json!({ "lanes": gateway.lanes.all().iter().map(of_lane).collect::<Vec<_>>() })
+    let mut placement = json!({ "lanes": gateway.lanes.all().iter().map(of_lane).collect::<Vec<_>>() });
+    if let Some(threads) = gateway.lanes.bond_placement() {
+        placement["bond"] = json!({ "threads": threads });
+    }
+    placement
 }
 
 fn take_over(gateway: &Running, wanted: &Configuration) -> Result<Vec<String>, String> {

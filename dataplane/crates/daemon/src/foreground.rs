@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use wirelane_engine::{Lane, Lanes, Tuning, open_tun};
+use wirelane_engine::{Lanes, Spread, Tuning, open_tun};
 
 use crate::config::InterfaceName;
 use crate::termination::{Cause, Termination};
@@ -21,13 +21,13 @@ pub fn run(interface: &InterfaceName, tuning: &Tuning) -> Result<(), String> {
     let termination = Termination::watch()?;
     let (listener, socket_file) = uapi_socket::bind(interface)?;
     let report = termination.reporter();
-    let tun = open_tun(interface.as_str(), tuning).map_err(|error| error.to_string())?;
-    let lane = Lane::start(interface.as_str(), tun, tuning, move |why| {
+    let on_end = move |why| {
         // The receiver lives as long as the program does; after it nobody needs to know.
         let _ = report.send(Cause::DeviceGone(why));
-    })
-    .map_err(|error| error.to_string())?;
-    let (lane, lanes) = (Arc::new(lane), Lanes::default());
+    };
+    let lanes = Lanes::new(Spread::Ecmp);
+    let lane = lanes.make_lane(interface.as_str(), || open_tun(interface.as_str(), tuning), tuning, on_end);
+    let lane = lane.map_err(|error| error.to_string())?;
     lanes.arrange(vec![Arc::clone(&lane)], tuning).map_err(|error| error.to_string())?;
     uapi_socket::serve(listener, Arc::clone(&lane))?;
     if std::env::var_os(BACKGROUND_VARIABLE).is_some() {

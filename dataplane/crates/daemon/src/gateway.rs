@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wirelane_engine::{Lane, Lanes, Tuning, open_tun};
+use wirelane_engine::{Lane, Lanes, Spread, Tuning, open_tun};
 use wirelane_io::Existing;
 use wirelane_protocol::{AllowedIpChange, DeviceChange, PeerChange, PresharedKey, PrivateKey};
 
@@ -55,9 +55,9 @@ impl Running {
     /// Starts every lane; none when a signal came in between.
     fn start(config: Gateway, base: Tuning, termination: &Termination) -> Result<Option<Self>, String> {
         let tuning = config.tuning(&base);
-        let running =
-            Self { config: Mutex::new(config), base, lanes: Lanes::default(), report: termination.reporter() };
         let mut network = Network::open()?;
+        let lanes = Lanes::new(spread(&config, &tuning, &mut network)?);
+        let running = Self { config: Mutex::new(config), base, lanes, report: termination.reporter() };
         let mut lanes = Vec::new();
         {
             let config = running.config();
@@ -67,7 +67,7 @@ impl Running {
                     return Ok(None);
                 }
             }
-            let indices: Vec<_> = lanes.iter().map(|lane| lane.interface_index()).collect();
+            let indices = interface_indices(&lanes);
             for prefix in &config.ecmp_routes {
                 network.route(prefix, config.route_source, &indices, Existing::Refuse)?;
             }
@@ -93,22 +93,37 @@ impl Running {
         tuning: &Tuning,
         network: &mut Network,
     ) -> Result<Arc<Lane>, String> {
-        let name = config.interface.get_ref().as_str();
+        let name = config.name();
         let change = device_change(config)?;
-        let report = self.report.clone();
-        let tun = open_tun(name, tuning).map_err(|error| error.to_string())?;
-        let lane = Lane::start(name, tun, tuning, {
-            let name = name.to_owned();
-            move |why| {
-                // The receiver lives as long as the program does.
-                let _ = report.send(Cause::DeviceGone(format!("{name}: {why}")));
-            }
-        })
-        .map_err(|error| error.to_string())?;
+        let (report, reported_name) = (self.report.clone(), name.to_owned());
+        let on_end = move |why| {
+            // The receiver lives as long as the program does.
+            let _ = report.send(Cause::DeviceGone(format!("{reported_name}: {why}")));
+        };
+        let lane = self.lanes.make_lane(name, || open_tun(name, tuning), tuning, on_end);
+        let lane = lane.map_err(|error| error.to_string())?;
         lane.change(change).map_err(|error| format!("{name}: {error}"))?;
-        network.bring_up(lane.interface_index(), name, config.mtu, &config.addresses)?;
-        Ok(Arc::new(lane))
+        if self.lanes.shared_tun().is_none() {
+            network.bring_up(lane.interface_index(), name, config.mtu(), &config.addresses)?;
+        }
+        Ok(lane)
     }
+}
+
+/// For a bond, with its device set up.
+fn spread(config: &Gateway, tuning: &Tuning, network: &mut Network) -> Result<Spread, String> {
+    let Some(bond) = config.bond.as_ref().map(|bond| bond.get_ref()) else { return Ok(Spread::Ecmp) };
+    let name = bond.interface.as_str();
+    let tun = open_tun(name, tuning).map_err(|error| error.to_string())?;
+    network.bring_up(tun.index(), name, bond.mtu, &bond.addresses)?;
+    Ok(Spread::Bond(tun, bond.flowlet_gap_ms))
+}
+
+/// The devices of these lanes; in a bond that is one.
+pub fn interface_indices(lanes: &[Arc<Lane>]) -> Vec<u32> {
+    let mut indices: Vec<_> = lanes.iter().map(|lane| lane.interface_index()).collect();
+    indices.dedup();
+    indices
 }
 
 /// Stops the lanes when it goes, however the program ends.

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wirelane_engine::{FlowStats, LaneStats, ThreadStats};
+use wirelane_engine::{BondStats, FlowStats, LaneStats, ThreadStats};
 
 use crate::gateway::Running;
 use crate::listener;
@@ -37,7 +37,7 @@ fn answer(stream: &TcpStream, gateway: &Running) -> io::Result<()> {
         line.clear();
     }
     let (status, body) = match request.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-        ["GET", "/metrics", ..] => ("200 OK", page(&gateway.lanes.stats())),
+        ["GET", "/metrics", ..] => ("200 OK", page(&gateway.lanes.stats(), gateway.lanes.bond_stats().as_ref())),
         ["GET", ..] => ("404 Not Found", "the counters are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET is known here\n".to_owned()),
     };
@@ -53,7 +53,7 @@ fn answer(stream: &TcpStream, gateway: &Running) -> io::Result<()> {
 type OfLane = fn(&LaneStats) -> u64;
 
 /// The counters in Prometheus' text format, version 0.0.4.
-fn page(lanes: &[LaneStats]) -> String {
+fn page(lanes: &[LaneStats], bond: Option<&BondStats>) -> String {
     let mut text = String::new();
     let counters: [(&str, &str, OfLane, OfLane); 2] = [
         ("packets", "Inner packets carried", |lane| lane.tx.packets, |lane| lane.rx.packets),
@@ -85,7 +85,26 @@ fn page(lanes: &[LaneStats]) -> String {
         }
     }
     of_threads(&mut text, lanes);
+    if let Some(bond) = bond {
+        of_bond(&mut text, bond);
+    }
     text
+}
+
+fn of_bond(text: &mut String, bond: &BondStats) {
+    let device = ("device", bond.interface.as_str());
+    head(text, "bond_flows_placed", "Flows that got a lane");
+    line(text, "bond_flows_placed", &[device], bond.flows_placed);
+    head(text, "bond_flows_moved", "Flows that moved to another lane in a gap");
+    line(text, "bond_flows_moved", &[device], bond.flows_moved);
+    head(text, "bond_drops", "Packets discarded before they had a lane");
+    for (reason, count) in bond.drops.iter() {
+        line(text, "bond_drops", &[device, ("reason", reason)], count);
+    }
+    head(text, "bond_reader_cpu_seconds", "CPU time of the thread that reads the device");
+    for thread in &bond.threads {
+        line(text, "bond_reader_cpu_seconds", &[device, ("thread", &thread.name)], thread.cpu_s);
+    }
 }
 
 fn batch_sizes(text: &mut String, lanes: &[LaneStats]) {

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use wirelane_daemon::config::{Gateway, InterfaceAddress};
+use wirelane_daemon::config::{Gateway, InterfaceAddress, Spread};
 use wirelane_io::{Existing, Netlink};
 use wirelane_protocol::Prefix;
 
@@ -74,7 +74,7 @@ fn with_host_bits(address: &InterfaceAddress) -> wirelane_io::Prefix {
 
 /// A warning for each address family whose routes would not spread flows over the lanes.
 pub fn hash_policy_warnings(gateway: &Gateway) -> Vec<String> {
-    if gateway.lanes.len() < 2 {
+    if gateway.lanes.len() < 2 || gateway.spread == Spread::Bond {
         return Vec::new();
     }
     [("ipv4", true), ("ipv6", false)]

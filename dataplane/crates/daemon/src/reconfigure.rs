@@ -10,7 +10,7 @@ use wirelane_io::Existing;
 use wirelane_protocol::{DeviceChange, PeerChange};
 
 use crate::config::{self, Gateway};
-use crate::gateway::{Running, peer_change, private_key};
+use crate::gateway::{Running, interface_indices, peer_change, private_key};
 use crate::network::Network;
 
 /// Whether to change anything.
@@ -31,18 +31,23 @@ pub fn apply(running: &Running, wanted: Gateway, extent: Extent) -> Result<Vec<S
     let mut changes = tuning_changes(&old_tuning, &tuning);
     let mut edits = Vec::new();
     for (config, lane) in present.lanes.iter().zip(lanes.iter()) {
-        match wanted.lanes.iter().find(|wanted| wanted.interface.get_ref() == config.interface.get_ref()) {
+        match wanted.lanes.iter().find(|wanted| wanted.name() == config.name()) {
             Some(wanted) => edits.push(LaneEdit::between(config, wanted, lane)?),
             None => changes.push(format!("lane {}: removed", lane.name())),
         }
     }
-    let is_new = |lane: &&config::Lane| !edits.iter().any(|edit| edit.lane.name() == lane.interface.get_ref().as_str());
+    let is_new = |lane: &&config::Lane| !edits.iter().any(|edit| edit.lane.name() == lane.name());
     let added: Vec<_> = wanted.lanes.iter().filter(is_new).collect();
-    changes.extend(added.iter().map(|lane| format!("lane {}: added", lane.interface.get_ref().as_str())));
+    changes.extend(added.iter().map(|lane| format!("lane {}: added", lane.name())));
     changes.extend(
         edits.iter().flat_map(|edit| edit.words.iter().map(|word| format!("lane {}: {word}", edit.lane.name()))),
     );
     changes.extend(route_changes(&present, &wanted));
+    if let (Some(old), Some(new)) = (flowlet_gap_ms(&present), flowlet_gap_ms(&wanted))
+        && old != new
+    {
+        changes.push(format!("flowlet_gap_ms: {old} -> {new}"));
+    }
     if extent == Extent::DryRun {
         return Ok(changes);
     }
@@ -59,10 +64,16 @@ pub fn apply(running: &Running, wanted: Gateway, extent: Extent) -> Result<Vec<S
         }
         let order = in_order(&wanted, &lanes, &started);
         reroute(&present, &wanted, &lanes, &order, &mut network, &mut undo)?;
+        if let Some(gap_ms) = flowlet_gap_ms(&wanted) {
+            running.lanes.set_flowlet_gap_ms(gap_ms);
+        }
         running.lanes.arrange(order, &tuning).map_err(|error| error.to_string())
     })();
     if let Err(why) = result {
         undo.run(&mut network);
+        if let Some(gap_ms) = flowlet_gap_ms(&present) {
+            running.lanes.set_flowlet_gap_ms(gap_ms);
+        }
         return Err(why);
     }
     for edit in edits {
@@ -75,12 +86,24 @@ pub fn apply(running: &Running, wanted: Gateway, extent: Extent) -> Result<Vec<S
 fn refuse_what_is_fixed(present: &Gateway, wanted: &Gateway) -> Result<(), String> {
     let fixed = [
         ("control_socket", present.control_socket != wanted.control_socket),
+        ("spread", present.spread != wanted.spread),
+        ("bond (but for flowlet_gap_ms)", device_of(present) != device_of(wanted)),
         ("metrics_listen", present.metrics_listen != wanted.metrics_listen),
     ];
     match fixed.into_iter().find(|(_, differs)| *differs) {
         Some((field, _)) => Err(format!("{field} cannot be changed while the gateway runs: restart it")),
         None => Ok(()),
     }
+}
+
+/// What of a bond's device cannot change.
+fn device_of(gateway: &Gateway) -> Option<(&str, u16, &[config::InterfaceAddress])> {
+    let bond = gateway.bond.as_ref()?.get_ref();
+    Some((bond.interface.as_str(), bond.mtu, &bond.addresses))
+}
+
+fn flowlet_gap_ms(gateway: &Gateway) -> Option<u32> {
+    gateway.bond.as_ref().map(|bond| bond.get_ref().flowlet_gap_ms)
 }
 
 fn tuning_changes(old: &Tuning, new: &Tuning) -> Vec<String> {
@@ -121,7 +144,7 @@ fn route_changes(present: &Gateway, wanted: &Gateway) -> Vec<String> {
 /// The lanes as `wanted` orders them.
 fn in_order(wanted: &Gateway, present: &[Arc<Lane>], started: &[Arc<Lane>]) -> Vec<Arc<Lane>> {
     let of = |config: &config::Lane| {
-        let name = config.interface.get_ref().as_str();
+        let name = config.name();
         present.iter().chain(started).find(|lane| lane.name() == name).map(Arc::clone)
     };
     wanted.lanes.iter().filter_map(of).collect()
@@ -136,8 +159,7 @@ fn reroute(
     network: &mut Network,
     undo: &mut Undo,
 ) -> Result<(), String> {
-    let indices_of = |lanes: &[Arc<Lane>]| lanes.iter().map(|lane| lane.interface_index()).collect::<Vec<_>>();
-    let (old_indices, indices) = (indices_of(old_lanes), indices_of(lanes));
+    let (old_indices, indices) = (interface_indices(old_lanes), interface_indices(lanes));
     let is_same_way = old_indices == indices && present.route_source == wanted.route_source;
     for prefix in &wanted.ecmp_routes {
         let was_there = present.ecmp_routes.contains(prefix);
@@ -184,7 +206,7 @@ impl<'a> LaneEdit<'a> {
         let (old_port, new_port) = (*old.listen_port.get_ref(), *new.listen_port.get_ref());
         for (field, old, new) in [
             ("listen_port", u32::from(old_port), u32::from(new_port)),
-            ("mtu", old.mtu.into(), new.mtu.into()),
+            ("mtu", old.mtu().into(), new.mtu().into()),
             ("fwmark", old.fwmark, new.fwmark),
         ] {
             if old != new {
@@ -229,9 +251,9 @@ impl<'a> LaneEdit<'a> {
             let (lane, back) = (Arc::clone(&self.lane), sockets(self.old));
             undo.push(move |_| lane.change(back).map_err(|error| error.to_string()));
         }
-        if self.old.mtu != self.new.mtu {
-            network.set_mtu(index, &name, self.new.mtu)?;
-            let (name, mtu) = (name.clone(), self.old.mtu);
+        if self.old.mtu() != self.new.mtu() {
+            network.set_mtu(index, &name, self.new.mtu())?;
+            let (name, mtu) = (name.clone(), self.old.mtu());
             undo.push(move |network| network.set_mtu(index, &name, mtu));
         }
         for address in difference(&self.new.addresses, &self.old.addresses) {

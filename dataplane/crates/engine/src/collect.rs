@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use wirelane_io::{Buffer, Interest, UdpPair, Waker, poll};
+use wirelane_io::{Buffer, Interest, Tun, UdpPair, Waker, poll};
 use wirelane_packet::inner::IpPacket;
-use wirelane_packet::{MAX_TUN_READ, Splitter, ecn};
+use wirelane_packet::{MAX_TUN_READ, Splitter, VNET_HEADER_LEN, ecn};
 use wirelane_protocol::Peer;
 
 use crate::counters::{EngineReason, ThreadCounters};
@@ -32,6 +32,8 @@ pub enum Step {
 /// Reads the TUN.
 pub struct TunCollector {
     read: Buffer,
+    /// How much of the buffer the last read filled.
+    len: usize,
     stop: Waker,
     batch_packets: usize,
 }
@@ -40,17 +42,13 @@ impl TunCollector {
     /// For one thread.
     pub fn new(read: Buffer, stop: Waker, batch_packets: usize) -> Self {
         debug_assert!(read.len() >= MAX_TUN_READ);
-        Self { read, stop, batch_packets }
+        Self { read, len: 0, stop, batch_packets }
     }
 
     /// Waits until the TUN has something.
-    pub fn wait(&self, shared: &Shared) -> Step {
-        wait_for(
-            &[(shared.tun.as_fd(), Interest::Readable), (self.stop.as_fd(), Interest::Readable)],
-            &self.stop,
-            shared,
-        )
-        .1
+    pub fn wait(&self, tun: &Tun, is_stopping: impl Fn() -> bool) -> Step {
+        let descriptors = [(tun.as_fd(), Interest::Readable), (self.stop.as_fd(), Interest::Readable)];
+        wait_for(&descriptors, &self.stop, is_stopping).1
     }
 
     /// What interrupts a wait.
@@ -65,20 +63,46 @@ impl TunCollector {
         shared: &Shared,
         counters: &ThreadCounters,
         batch: &mut OutboundBatch,
-        mut hand_on: impl FnMut(&mut OutboundBatch) -> bool,
+        hand_on: impl FnMut(&mut OutboundBatch) -> bool,
     ) -> Step {
-        let len = match shared.tun.read(&mut self.read) {
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Empty,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Step::More,
+        match self.read(&shared.tun) {
+            Ok(_) => self.put(shared, counters, batch, hand_on),
+            Err(step) => step,
+        }
+    }
+
+    /// Reads one packet or super-packet and keeps it; says how long it is, or why there is none.
+    pub fn read(&mut self, tun: &Tun) -> Result<usize, Step> {
+        match tun.read(&mut self.read) {
+            Ok(len) => {
+                self.len = len;
+                Ok(len)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Step::Empty),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Step::More),
             Err(error) => {
-                log::debug!("{}: cannot read the TUN: {error}", shared.tun.name());
+                log::debug!("{}: cannot read the TUN: {error}", tun.name());
                 // The control thread notices a device that is gone; one that is down comes back.
                 std::thread::sleep(std::time::Duration::from_millis(20));
-                return Step::Empty;
+                Err(Step::Empty)
             }
-        };
-        let Ok(mut splitter) = Splitter::new(&self.read[..len], shared.mtu()) else {
+        }
+    }
+
+    /// The packet that was read last, without its vnet header.
+    pub fn packet(&self) -> &[u8] {
+        self.read.get(VNET_HEADER_LEN..self.len).unwrap_or_default()
+    }
+
+    /// Puts the packet that was read into `batch`.
+    pub fn put(
+        &self,
+        shared: &Shared,
+        counters: &ThreadCounters,
+        batch: &mut OutboundBatch,
+        mut hand_on: impl FnMut(&mut OutboundBatch) -> bool,
+    ) -> Step {
+        let Ok(mut splitter) = Splitter::new(&self.read[..self.len], shared.mtu()) else {
             counters.drop_packets(EngineReason::TunPacketMalformed, 1);
             return Step::More;
         };
@@ -110,10 +134,13 @@ impl TunCollector {
         counters: &ThreadCounters,
         hand_on: &mut impl FnMut(&mut OutboundBatch) -> bool,
     ) -> Step {
-        if !batch.takes(peer, codepoint) && !hand_on(batch) {
-            return Step::End;
-        }
+        // Whoever is told to end sends what it has read first, as long as there is a way.
+        let mut goes_on = batch.takes(peer, codepoint) || hand_on(batch);
         loop {
+            if !goes_on && !batch.packets.is_empty() {
+                counters.drop_packets(EngineReason::Stopping, batch.packets.segments().len());
+                return Step::End;
+            }
             let appended = splitter.fill(&mut batch.packets);
             if appended > 0 {
                 batch.assign(peer, codepoint);
@@ -124,11 +151,11 @@ impl TunCollector {
             let is_full = !splitter.is_done()
                 || batch.packets.segments().len() >= self.batch_packets
                 || !batch.packets.has_room_for(shared.mtu(), shared.mtu());
-            if is_full && !hand_on(batch) {
-                return Step::End;
+            if is_full {
+                goes_on = hand_on(batch);
             }
             if splitter.is_done() {
-                return Step::More;
+                return if goes_on { Step::More } else { Step::End };
             }
         }
     }
@@ -158,7 +185,7 @@ impl SocketCollector {
             descriptors[count] = (socket.as_fd(), Interest::Readable);
             count += 1;
         }
-        let (ready, step) = wait_for(&descriptors[..=count], &self.stop, shared);
+        let (ready, step) = wait_for(&descriptors[..=count], &self.stop, || shared.is_stopping());
         self.ready = ready;
         if ready >> count & 1 == 1 {
             self.sockets = Arc::clone(&shared.sockets());
@@ -191,21 +218,25 @@ impl SocketCollector {
 }
 
 /// Waits for any of the descriptors, the last of which is `stop`; says which are ready.
-fn wait_for(descriptors: &[(std::os::fd::BorrowedFd<'_>, Interest)], stop: &Waker, shared: &Shared) -> (u32, Step) {
+fn wait_for(
+    descriptors: &[(std::os::fd::BorrowedFd<'_>, Interest)],
+    stop: &Waker,
+    is_stopping: impl Fn() -> bool,
+) -> (u32, Step) {
     let ready = match poll(descriptors, None) {
         Ok(ready) => ready,
         Err(error) => {
-            log::error!("{}: cannot wait: {error}", shared.tun.name());
+            log::error!("cannot wait for packets: {error}");
             return (0, Step::End);
         }
     };
-    if shared.is_stopping() {
+    if is_stopping() {
         return (0, Step::End);
     }
     if ready >> (descriptors.len() - 1) & 1 == 1
         && let Err(error) = stop.reset()
     {
-        log::error!("{}: cannot reset a waker: {error}", shared.tun.name());
+        log::error!("cannot reset a waker: {error}");
     }
     (ready, Step::More)
 }

@@ -49,6 +49,8 @@ engine_reasons! {
     HandshakeQueueFull = "handshake_queue_full",
     /// The lane ended with the packet under way.
     Stopping = "stopping",
+    /// A lane of a bond takes packets slower than they come.
+    LaneQueueFull = "lane_queue_full",
     /// The kernel had no room left in the TUN's queue: packets came faster than they were read.
     TunQueueFull = "tun_queue_full",
     /// The kernel had no room left in the UDP socket's buffer: datagrams came faster than they were received.

@@ -1,10 +1,13 @@
 //! Inline mode: each direction of a lane runs to completion in one thread. No queue, no hand-off.
 
+use wirelane_io::Waker;
+
 use crate::aead::ThreadAead;
 use crate::collect::{SocketCollector, Step, TunCollector};
 use crate::counters::ThreadCounters;
 use crate::inbound::{Delivery, InboundBatch};
 use crate::outbound::OutboundBatch;
+use crate::pipelined::WriterEnd;
 use crate::shared::Shared;
 
 /// TUN to network, until the lane ends.
@@ -34,13 +37,31 @@ pub fn transmit(
         match collector.take_one(shared, counters, &mut batch, &mut send) {
             Step::More => {}
             Step::Empty => {
-                if !send(&mut batch) || collector.wait(shared) == Step::End {
+                if !send(&mut batch) || collector.wait(&shared.tun, || shared.is_stopping()) == Step::End {
                     return;
                 }
             }
             Step::End => return,
         }
     }
+}
+
+/// Batches that a bond's reader hands over, to the network, until that ends.
+pub fn transmit_handed(
+    shared: &Shared,
+    end: WriterEnd<OutboundBatch>,
+    stop: &Waker,
+    mut aead: ThreadAead,
+    counters: &ThreadCounters,
+) {
+    end.run(counters, |batch| {
+        let now = shared.now();
+        if batch.prepare(shared, now, counters) {
+            batch.seal(aead.get());
+            batch.send(shared, stop, now, counters);
+        }
+        batch.clear();
+    });
 }
 
 /// Network to TUN, until the lane ends.

@@ -16,7 +16,7 @@ use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 use crate::aead::ThreadAead;
 use crate::control::Control;
 use crate::counters::{Drops, EngineReason, ThreadCounters};
-use crate::packet_threads::PacketThreads;
+use crate::packet_threads::{PacketThreads, Source};
 use crate::shared::Shared;
 use crate::stats::{FlowStats, LaneStats, ThreadPlacement, waiting};
 use crate::threads::{LaneThread, ThreadPlan};
@@ -42,7 +42,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn while_doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+pub(crate) fn while_doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
     let what = what.into();
     move |error| StartError { what, error }
 }
@@ -79,6 +79,7 @@ impl std::error::Error for ChangeError {}
 /// is stopped or dropped.
 pub struct Lane {
     backend: Backend,
+    source: Source,
     started_with: Tuning,
     shared: Arc<Shared>,
     control: Mutex<Option<LaneThread>>,
@@ -104,6 +105,7 @@ impl Lane {
     pub fn start(
         name: &str,
         tun: Arc<Tun>,
+        source: Source,
         tuning: &Tuning,
         on_end: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, StartError> {
@@ -124,6 +126,7 @@ impl Lane {
         let shared = Shared::new(name, tun, device, sockets, DEFAULT_MTU as usize);
         let lane = Self {
             backend,
+            source,
             started_with: tuning.clone(),
             shared: Arc::new(shared.map_err(while_doing("no descriptor left"))?),
             control: Mutex::default(),
@@ -162,7 +165,7 @@ impl Lane {
 
     /// Makes packet threads, parked, for another tuning or position. Nothing changes yet.
     pub(crate) fn prepare(&self, index: usize, tuning: &Tuning) -> Result<PacketThreads, StartError> {
-        PacketThreads::new(&self.shared, index, tuning, self.backend)
+        PacketThreads::new(&self.shared, index, tuning, self.backend, self.source)
             .map_err(while_doing(format!("{}: cannot start its threads", self.name())))
     }
 
@@ -264,10 +267,25 @@ impl Lane {
             }
             stats.drops += &own.drops;
         }
+        match packets.as_ref().and_then(PacketThreads::input_counters) {
+            Some(input) => {
+                let takes = |thread: &&&LaneThread| match thread.stage {
+                    Stage::Tx | Stage::Crypto => thread.direction == TX,
+                    _ => false,
+                };
+                let taken = threads.iter().filter(takes).map(|thread| &thread.counters.taken);
+                stats.queues.remove("tx_crypto");
+                stats.queues.insert("bond", waiting([&input.handed_on].into_iter(), taken));
+                input.add_drops_to(&mut stats.drops);
+            }
+            // The device is this lane's alone.
+            None => {
+                stats.drops.add_kernel(EngineReason::TunQueueFull, self.shared.tun.queue_drops().unwrap_or(0));
+            }
+        }
         stats.queues.insert("handshakes", self.shared.waiting_handshakes() as u64);
         stats.queues.insert("socket_receive_bytes", sockets.receive_bytes);
         stats.drops.add_kernel(EngineReason::ReceiveBufferFull, sockets.drops);
-        stats.drops.add_kernel(EngineReason::TunQueueFull, self.shared.tun.queue_drops().unwrap_or(0));
         stats
     }
 

@@ -13,9 +13,11 @@
 
 mod aead;
 mod aead_rate;
+mod bond;
 mod collect;
 mod control;
 mod counters;
+mod flows;
 mod inbound;
 mod inline;
 mod lane;
@@ -32,8 +34,8 @@ mod tuning;
 pub use aead_rate::{AeadRate, aead_rate};
 pub use counters::{DropReason, Drops, EngineReason};
 pub use lane::{ChangeError, Lane, StartError, open_tun};
-pub use lanes::Lanes;
-pub use stats::{FlowStats, LaneStats, ThreadPlacement, ThreadStats};
+pub use lanes::{Lanes, Spread};
+pub use stats::{BondStats, FlowStats, LaneStats, ThreadPlacement, ThreadStats};
 pub use tuning::{
     MAX_BATCH_PACKETS, MAX_CRYPTO_WORKERS, Mode, Offloads, SOCKET_BUFFER_BYTES, Stage, StageCpuSets, Tuning,
 };

@@ -12,76 +12,122 @@ use wirelane_io::{Buffer, MemoryPlacement, node_of_cpu};
 use wirelane_packet::{MAX_TUN_READ, SendBatch};
 
 use crate::aead::ThreadAead;
+use crate::bond::{LaneInput, LaneQueue};
 use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
 use crate::counters::ThreadCounters;
+use crate::flows::LaneId;
 use crate::inbound::{InboundBatch, RECEIVE_BYTES};
 use crate::inline;
 use crate::outbound::OutboundBatch;
-use crate::pipelined::{self, Pipeline};
+use crate::pipelined::{self, Pipeline, ReaderEnd};
 use crate::shared::Shared;
 use crate::threads::{LaneThread, ThreadPlan};
 use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
 
 /// Receive buffers have room for a batch that is nearly full and one more receive.
 const INBOUND_BYTES: usize = FULL_BATCH_BYTES + RECEIVE_BYTES + 1024;
+/// Batches between a bond's reader and an inline lane: enough for some milliseconds in which the lane's thread waits for
+/// its CPU.
+const HANDED_BATCHES: usize = 32;
 const TX: Option<Direction> = Some(Direction::Tx);
 const RX: Option<Direction> = Some(Direction::Rx);
 
 /// Holds threads back until it is opened, or sends them home.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<GateState>);
+
 #[derive(Debug, Default)]
-struct Gate {
+struct GateState {
     opened: Mutex<Option<bool>>,
     decided: Condvar,
 }
 
 impl Gate {
     /// Only the first decision counts.
-    fn decide(&self, open: bool) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(open);
-        self.decided.notify_all();
+    pub fn decide(&self, open: bool) {
+        self.0.opened.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(open);
+        self.0.decided.notify_all();
     }
 
     fn wait(&self) -> bool {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match *opened {
                 Some(open) => return open,
-                None => opened = self.decided.wait(opened).unwrap_or_else(PoisonError::into_inner),
+                None => opened = self.0.decided.wait(opened).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
+
+    /// Starts a thread that waits at this gate, once it is placed.
+    pub fn spawn(
+        &self,
+        plan: ThreadPlan,
+        tuning: &Tuning,
+        body: impl FnOnce(&ThreadCounters) + Send + 'static,
+    ) -> io::Result<LaneThread> {
+        let gate = self.clone();
+        LaneThread::spawn(plan, tuning, move |counters: &ThreadCounters| {
+            if gate.wait() {
+                body(counters);
+            }
+        })
+    }
+}
+
+/// Who reads the TUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A thread of the lane: it has a device of its own.
+    OwnTun,
+    /// The reader of a bond, which knows the lane by this name.
+    Bond(LaneId),
 }
 
 /// Threads that start together. Before they are dropped they have to be parked still, or told to end.
 pub struct PacketThreads {
     shared: Arc<Shared>,
     threads: Vec<LaneThread>,
-    gate: Arc<Gate>,
+    gate: Gate,
     /// The name of their wakers in `shared`.
     generation: u64,
     /// Made for this tuning…
     pub tuning: Tuning,
     /// …and this position among the lanes: thread k of a stage runs on CPU k mod |set|.
     pub index: usize,
+    /// In a bond: what happens to packets before these threads see them…
+    input_counters: Option<Arc<ThreadCounters>>,
+    /// …and where the bond's reader puts them, until it takes it.
+    input: Option<LaneInput>,
 }
 
 impl PacketThreads {
     /// Makes the threads of a lane, parked. On an error nothing of them stays.
-    pub fn new(shared: &Arc<Shared>, index: usize, tuning: &Tuning, backend: Backend) -> io::Result<Self> {
+    pub fn new(
+        shared: &Arc<Shared>,
+        index: usize,
+        tuning: &Tuning,
+        backend: Backend,
+        source: Source,
+    ) -> io::Result<Self> {
         let mut made = Self {
             shared: Arc::clone(shared),
             threads: Vec::new(),
-            gate: Arc::default(),
+            gate: Gate::default(),
             generation: shared.next_generation(),
             tuning: tuning.clone(),
             index,
+            input_counters: None,
+            input: None,
         };
+        match (tuning.mode, source) {
+            (Mode::Inline, Source::OwnTun) => made.add_inline_tx(backend)?,
+            (Mode::Inline, Source::Bond(id)) => made.add_handed_tx(backend, id)?,
+            (Mode::Pipelined, source) => made.add_pipelined_tx(backend, source)?,
+        }
         match tuning.mode {
-            Mode::Inline => made.add_inline(backend)?,
-            Mode::Pipelined => {
-                made.add_pipelined_tx(backend)?;
-                made.add_pipelined_rx(backend)?;
-            }
+            Mode::Inline => made.add_inline_rx(backend)?,
+            Mode::Pipelined => made.add_pipelined_rx(backend)?,
         }
         Ok(made)
     }
@@ -96,6 +142,16 @@ impl PacketThreads {
         &self.threads
     }
 
+    /// Where a bond's reader puts packets for these threads; it is there once.
+    pub fn take_input(&mut self) -> Option<LaneInput> {
+        self.input.take()
+    }
+
+    /// What happens to packets before these threads see them; in a bond only.
+    pub fn input_counters(&self) -> Option<&ThreadCounters> {
+        self.input_counters.as_deref()
+    }
+
     /// Waits for their end, and calls `count` with the counters of each.
     pub fn join(mut self, mut count: impl FnMut(Stage, &ThreadCounters)) {
         for thread in std::mem::take(&mut self.threads) {
@@ -103,16 +159,47 @@ impl PacketThreads {
             thread.join();
             count(stage, &counters);
         }
+        if let Some(counters) = &self.input_counters {
+            count(Stage::Read, counters);
+        }
     }
 
-    fn add_inline(&mut self, backend: Backend) -> io::Result<()> {
+    fn add_inline_tx(&mut self, backend: Backend) -> io::Result<()> {
         let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
         let place = self.placement_of(Stage::Tx, self.index);
         let collector = self.tun_collector(place)?;
         let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
         self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
             inline::transmit(&shared, collector, batch, aead, counters);
+        })
+    }
+
+    /// Inline in a bond: the reader hands batches over, this thread does all the rest.
+    fn add_handed_tx(&mut self, backend: Backend, id: LaneId) -> io::Result<()> {
+        let place = self.placement_of(Stage::Tx, self.index);
+        let make = || Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new);
+        let (end, writer) = pipelined::single_ring(HANDED_BATCHES, make)?;
+        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
+        let stop = shared.register_packet_thread(self.generation)?;
+        let batch = make()?;
+        self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
+            inline::transmit_handed(&shared, writer, &stop, aead, counters);
         })?;
+        self.put_input(id, batch, end, false);
+        Ok(())
+    }
+
+    /// The threads made so far take from `end`.
+    fn put_input(&mut self, id: LaneId, batch: OutboundBatch, end: ReaderEnd<OutboundBatch>, prepares: bool) {
+        let counters = Arc::new(ThreadCounters::default());
+        self.input_counters = Some(Arc::clone(&counters));
+        let takes = |thread: &&LaneThread| matches!(thread.stage, Stage::Tx | Stage::Crypto);
+        let consumers = self.threads.iter().filter(takes).map(|thread| Arc::clone(&thread.counters)).collect();
+        let queue = LaneQueue::new(end, consumers, prepares);
+        self.input = Some(LaneInput { id, shared: Arc::clone(&self.shared), counters, batch, queue });
+    }
+
+    fn add_inline_rx(&mut self, backend: Backend) -> io::Result<()> {
         let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
         let collector = self.socket_collector()?;
         let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
@@ -121,12 +208,11 @@ impl PacketThreads {
         })
     }
 
-    fn add_pipelined_tx(&mut self, backend: Backend) -> io::Result<()> {
+    fn add_pipelined_tx(&mut self, backend: Backend, source: Source) -> io::Result<()> {
         let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index);
         let place = self.placement_of(Stage::Read, reader_number);
-        let Pipeline { reader, workers: ends, writer } = Pipeline::new(workers, || {
-            Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new)
-        })?;
+        let make = || Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new);
+        let Pipeline { reader, workers: ends, writer } = Pipeline::new(workers, make)?;
         for (k, end) in ends.into_iter().enumerate() {
             let aead = ThreadAead::new(backend);
             self.spawn(&format!("sealer{k}"), (Stage::Crypto, TX), reader_number * workers + k, move |counters| {
@@ -138,6 +224,10 @@ impl PacketThreads {
         self.spawn("sender", (Stage::Write, TX), reader_number, move |counters| {
             pipelined::send(&shared, writer, &stop, counters);
         })?;
+        if let Source::Bond(id) = source {
+            self.put_input(id, make()?, reader, true);
+            return Ok(());
+        }
         let (shared, collector) = (Arc::clone(&self.shared), self.tun_collector(place)?);
         self.spawn("tunreader", (Stage::Read, TX), reader_number, move |counters| {
             pipelined::read_tun(&shared, collector, reader, counters);
@@ -183,13 +273,7 @@ impl PacketThreads {
         body: impl FnOnce(&ThreadCounters) + Send + 'static,
     ) -> io::Result<()> {
         let plan = ThreadPlan { name: format!("{role}:{}", self.shared.name()), stage, direction, number };
-        let gate = Arc::clone(&self.gate);
-        let parked = move |counters: &ThreadCounters| {
-            if gate.wait() {
-                body(counters);
-            }
-        };
-        self.threads.push(LaneThread::spawn(plan, &self.tuning, parked)?);
+        self.threads.push(self.gate.spawn(plan, &self.tuning, body)?);
         Ok(())
     }
 
@@ -224,9 +308,9 @@ mod tests {
     #[test]
     fn a_gate_decides_once_and_for_all_that_wait() {
         for open in [true, false] {
-            let gate = Arc::new(Gate::default());
+            let gate = Gate::default();
             let waiting: Vec<_> =
-                (0..3).map(|_| Arc::clone(&gate)).map(|gate| std::thread::spawn(move || gate.wait())).collect();
+                (0..3).map(|_| gate.clone()).map(|gate| std::thread::spawn(move || gate.wait())).collect();
             gate.decide(open);
             gate.decide(!open);
             assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == open));

@@ -10,6 +10,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use crate::aead::ThreadAead;
 use crate::collect::{SocketCollector, Step, TunCollector};
@@ -33,6 +34,8 @@ pub struct ReaderEnd<B> {
     free: Receiver<B>,
     to_workers: Vec<SyncSender<B>>,
     turn: usize,
+    /// Comes before the free ring.
+    kept: Option<B>,
 }
 
 /// What lies on both sides of a worker.
@@ -66,11 +69,27 @@ impl<B> Pipeline<B> {
             ends.push(WorkerEnd { from_reader, to_writer });
         }
         Ok(Self {
-            reader: ReaderEnd { free: free_out, to_workers, turn: 0 },
+            reader: ReaderEnd { free: free_out, to_workers, turn: 0, kept: None },
             workers: ends,
             writer: WriterEnd { from_workers, free: free_in },
         })
     }
+}
+
+/// One ring from a reader to a thread that does all the rest, of `batches` batches.
+pub fn single_ring<B>(
+    batches: usize,
+    mut make: impl FnMut() -> io::Result<B>,
+) -> io::Result<(ReaderEnd<B>, WriterEnd<B>)> {
+    let (free_in, free_out) = sync_channel(batches);
+    for _ in 0..batches {
+        if free_in.try_send(make()?).is_err() {
+            return Err(io::Error::other("the free ring is smaller than the number of batches"));
+        }
+    }
+    let (to_writer, from_reader) = sync_channel(batches);
+    let reader = ReaderEnd { free: free_out, to_workers: vec![to_writer], turn: 0, kept: None };
+    Ok((reader, WriterEnd { from_workers: vec![from_reader], free: free_in }))
 }
 
 impl<B> ReaderEnd<B> {
@@ -79,8 +98,19 @@ impl<B> ReaderEnd<B> {
         self.free.recv().ok()
     }
 
+    /// An empty batch, if there is one within this time.
+    pub fn empty_batch_within(&mut self, time: Duration) -> Option<B> {
+        let kept = self.kept.take();
+        kept.or_else(|| self.free.try_recv().ok()).or_else(|| self.free.recv_timeout(time).ok())
+    }
+
+    /// Takes back an empty batch that was not needed.
+    pub fn keep(&mut self, batch: B) {
+        self.kept = Some(batch);
+    }
+
     /// Hands a batch to the worker whose turn it is. The batch comes back if that has ended.
-    fn hand_on(&mut self, batch: B, counters: &ThreadCounters) -> Result<(), B> {
+    pub fn hand_on(&mut self, batch: B, counters: &ThreadCounters) -> Result<(), B> {
         let turn = self.turn;
         self.turn = (turn + 1) % self.to_workers.len();
         self.to_workers[turn].send(batch).map_err(|refused| refused.0)?;
@@ -147,7 +177,7 @@ pub fn read_tun(
         match collector.take_one(shared, counters, &mut batch, &mut hand_on) {
             Step::More => {}
             Step::Empty => {
-                if !hand_on(&mut batch) || collector.wait(shared) == Step::End {
+                if !hand_on(&mut batch) || collector.wait(&shared.tun, || shared.is_stopping()) == Step::End {
                     return;
                 }
             }

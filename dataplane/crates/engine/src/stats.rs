@@ -80,6 +80,20 @@ pub struct LaneStats {
     pub threads: Vec<ThreadStats>,
 }
 
+/// Counters of the device of a bond.
+#[derive(Debug, Clone, serde::Serialize)]
+#[allow(missing_docs)]
+pub struct BondStats {
+    pub interface: String,
+    /// Flows that got a lane.
+    pub flows_placed: u64,
+    /// Flows that moved to another lane in a gap.
+    pub flows_moved: u64,
+    /// Packets that were discarded before they had a lane.
+    pub drops: Drops,
+    pub threads: Vec<ThreadStats>,
+}
+
 /// Counters of one thread.
 #[derive(Debug, Clone, serde::Serialize)]
 #[allow(missing_docs)]

@@ -10,12 +10,21 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Counters {
     lanes: Vec<Lane>,
+    bond: Option<Bond>,
     at: Instant,
 }
 
 #[derive(Debug, Deserialize)]
 struct Answer {
     lanes: Vec<Lane>,
+    bond: Option<Bond>,
+}
+
+/// The device of a bond.
+#[derive(Debug, Deserialize)]
+struct Bond {
+    drops: BTreeMap<String, u64>,
+    threads: Vec<Thread>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +62,7 @@ impl Counters {
     pub fn parse(reply: Value, at: Instant) -> Result<Self, String> {
         let answer: Answer = serde_json::from_value(reply)
             .map_err(|error| format!("not the counters of this version of wirelane: {error}"))?;
-        Ok(Self { lanes: answer.lanes, at })
+        Ok(Self { lanes: answer.lanes, bond: answer.bond, at })
     }
 }
 
@@ -115,20 +124,31 @@ impl Rates {
         let seconds = before.map_or(0.0, |before| (now.at - before.at).as_secs_f64());
         let mut lanes = Vec::new();
         let mut threads = Vec::new();
-        let mut drops: BTreeMap<&str, (u64, f64)> = BTreeMap::new();
-        for lane in &now.lanes {
-            let old = before.and_then(|before| before.lanes.iter().find(|old| old.interface == lane.interface));
-            let of_threads: Vec<_> = lane.threads.iter().map(|thread| thread_rates(old, thread, seconds)).collect();
-            for (reason, packets) in &lane.drops {
-                let earlier = old.and_then(|old| old.drops.get(reason)).copied().unwrap_or(*packets);
-                let sum = drops.entry(reason).or_default();
+        let mut drops: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+        let mut add_drops = |before: Option<&BTreeMap<String, u64>>, now: &'_ BTreeMap<String, u64>| {
+            for (reason, packets) in now {
+                let earlier = before.and_then(|before| before.get(reason)).copied().unwrap_or(*packets);
+                let sum = drops.entry(reason.clone()).or_default();
                 *sum = (sum.0 + packets, sum.1 + per_second(packets.saturating_sub(earlier), seconds));
             }
+        };
+        for lane in &now.lanes {
+            let old = before.and_then(|before| before.lanes.iter().find(|old| old.interface == lane.interface));
+            let old_threads = old.map(|old| old.threads.as_slice()).unwrap_or_default();
+            let of_threads: Vec<_> =
+                lane.threads.iter().map(|thread| thread_rates(old_threads, thread, seconds)).collect();
+            add_drops(old.map(|old| &old.drops), &lane.drops);
             lanes.push(lane_rates(old, lane, &of_threads, seconds));
             threads.extend(of_threads);
         }
+        if let Some(bond) = &now.bond {
+            let old = before.and_then(|before| before.bond.as_ref());
+            let old_threads = old.map(|old| old.threads.as_slice()).unwrap_or_default();
+            threads.splice(0..0, bond.threads.iter().map(|thread| thread_rates(old_threads, thread, seconds)));
+            add_drops(old.map(|old| &old.drops), &bond.drops);
+        }
         let drops = drops.into_iter().filter(|(_, (total, _))| *total > 0);
-        let drops = drops.map(|(reason, (total, per_s))| DropRates { reason: reason.to_owned(), total, per_s });
+        let drops = drops.map(|(reason, (total, per_s))| DropRates { reason, total, per_s });
         Self { total: sum(&lanes), lanes, threads, drops: drops.collect() }
     }
 }
@@ -147,8 +167,8 @@ fn flow_rates(old: Flow, now: Flow, seconds: f64) -> FlowRates {
     }
 }
 
-fn thread_rates(lane: Option<&Lane>, now: &Thread, seconds: f64) -> ThreadRates {
-    let old = lane.and_then(|lane| lane.threads.iter().find(|old| old.tid == now.tid)).unwrap_or(now);
+fn thread_rates(before: &[Thread], now: &Thread, seconds: f64) -> ThreadRates {
+    let old = before.iter().find(|old| old.tid == now.tid).unwrap_or(now);
     let both = |thread: &Thread| Flow {
         packets: thread.tx.packets + thread.rx.packets,
         bytes: thread.tx.bytes + thread.rx.bytes,
