@@ -62,9 +62,14 @@ impl FlowTable {
         self.gap_ms = gap_ms;
     }
 
+    fn position_of(&self, flow: u32) -> usize {
+        let mixed = u64::from(flow ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as usize % SETS
+    }
+
     fn set_of(&mut self, flow: u32) -> &mut Set {
-        let mixed = (u64::from(flow ^ self.key)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        &mut self.sets[(mixed >> 40) as usize % SETS]
+        let position = self.position_of(flow);
+        &mut self.sets[position]
     }
 
     /// A packet of `flow` comes at `now_ms`, a clock that may wrap around.
@@ -133,12 +138,8 @@ mod tests {
     #[test]
     fn a_flow_that_was_sent_by_hash_is_not_placed_before_a_gap() {
         let mut table = FlowTable::new(GAP_MS);
-        let mut flows = 0u32..;
-        let first = 0u32;
-        let same_set: Vec<u32> = {
-            let at = table.set_of(first) as *const Set;
-            flows.by_ref().filter(|flow| table.set_of(*flow) as *const Set == at).take(WAYS + 1).collect()
-        };
+        let is_in_first = |flow: &u32| table.position_of(*flow) == table.position_of(0);
+        let same_set: Vec<u32> = (0..).filter(is_in_first).take(WAYS + 1).collect();
         for flow in &same_set[..WAYS] {
             assert_eq!(table.look_up(*flow, 0), Place::Choose(None));
             table.place(*flow, 3, 0);
