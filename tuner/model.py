@@ -35,6 +35,12 @@ class CostParameters:
     hand_off_ns_per_batch: float = 4000.0
     fan_out_ratio: float = 0.15  # dearer hand-off for each doubling of crypto workers
     wireguard_go_ratio: float = 2.6  # its work over wirelane's
+    kernel_serial_ns_per_packet: float = 750.0  # of a tunnel's one in-order stage, at each end (engine kernel)
+    kernel_crypto_ns_per_byte: float = 0.5
+    nic_queue_ns_per_packet: float = 90.0  # receive work before a lane's thread: one queue a lane, its ports decide
+    nic_queues: int = 64
+    memory_gbytes_per_s: float = 100.0  # of one NUMA node
+    memory_touches: float = 6.0  # times that each byte crosses the memory bus on its way through a gateway
     generator_ns_per_byte: float = 0.1  # iperf3, each end
     generator_ns_per_packet: float = 0.0
     generator_udp_ns_per_packet: float = 1200.0
@@ -169,6 +175,8 @@ class GatewayModel:
         if workload.protocol == "udp":
             io += costs.unsegmented_ns_per_packet
         aead = costs.aead_ns_per_packet + costs.aead_ns_per_byte * packet
+        if candidate.engine == "kernel":
+            return self._kernel_costs(candidate, gateway, direction, packet, seconds)
         if candidate.engine != "wirelane":
             remote = self._remote_ratio(candidate, gateway, "process")
             work = (io * remote + aead + 2 * self._hand_off_ns(64, self._cpus_of(candidate, gateway))) * dearer
@@ -183,6 +191,20 @@ class GatewayModel:
             ("read", 1, read * seconds),
             ("crypto", workers, (aead + hand_off) * dearer * seconds),
             ("write", 1, write * seconds),
+        ]
+
+    def _kernel_costs(
+        self, candidate: Candidate, gateway: Gateway, direction: str, packet: int, seconds: float
+    ) -> list[tuple[str, int, float]]:
+        """The kernel's pipeline: encryption by a worker on each CPU, in-order work by one context a tunnel. Without
+        threaded NAPI the receiving contexts of all tunnels crowd on the CPU that softirq chose."""
+        costs, cpus = self.costs, len(self.topologies[gateway].usable_cpus)
+        crowded = 1 if direction == "tx" or candidate.threaded_napi else min(candidate.lanes, cpus)
+        crypto = costs.aead_ns_per_packet + costs.kernel_crypto_ns_per_byte * packet
+        crypto += self._hand_off_ns(1, cpus) / 16  # the queue's bottom half handles a few packets at a time
+        return [
+            ("napi", 1, costs.kernel_serial_ns_per_packet * crowded * seconds),
+            ("crypto", cpus, crypto * seconds),
         ]
 
     def _hand_off_ns(self, batch_packets: int, workers: int) -> float:
@@ -247,7 +269,9 @@ class GatewayModel:
     ) -> Iterator[tuple[str, float]]:
         """The throughput in Gbit/s that each resource allows."""
         headers = packet_bytes + _WIREGUARD_HEADERS_BYTES
-        yield "the link", self.costs.link_gbps * (packet_bytes - _TCP_IP_HEADERS_BYTES) / headers
+        goodput_ratio = (packet_bytes - _TCP_IP_HEADERS_BYTES) / headers
+        yield "the link", self.costs.link_gbps * goodput_ratio
+        yield from self._memory_and_queue_limits(candidate, packet_bytes, goodput_ratio)
         for thread in threads:
             if thread.busy_s_per_gbit > 0:
                 yield thread.name, thread.parallel / thread.busy_s_per_gbit
@@ -262,6 +286,39 @@ class GatewayModel:
                 capacity *= 1 - self.costs.alternation_ratio / candidate.lanes**2.5
             if total > 0:
                 yield f"all CPUs of {host}", capacity / total
+
+    def _memory_and_queue_limits(
+        self, candidate: Candidate, packet_bytes: int, goodput_ratio: float
+    ) -> Iterator[tuple[str, float]]:
+        costs = self.costs
+        for gateway in GATEWAYS:
+            nodes = len(self.topologies[gateway].nodes)
+            ends = 2 if self.shared_machine else 1
+            yield (
+                f"memory bandwidth of {self._host(gateway)}",
+                nodes * costs.memory_gbytes_per_s * 8 / costs.memory_touches * goodput_ratio / ends,
+            )
+        # All inner flows of a lane share one outer 5-tuple, hence one receive queue and the CPU that serves it.
+        queues = min(candidate.lanes, costs.nic_queues)
+        per_queue_gbps = packet_bytes * 8 / costs.nic_queue_ns_per_packet
+        yield "receive queues of the NIC", queues * per_queue_gbps * goodput_ratio
+
+    def delay_us(self, candidate: Candidate, workload: Workload, load_ratio: float) -> float:
+        """Mean time of a packet from gateway to gateway at a share (below 1) of what the candidate can carry: at each
+        stage on the way its batch's service time and the wait of an M/D/1 queue. Raises ValueError."""
+        if not 0 <= load_ratio < 1:
+            raise ValueError("a queue is stable only below its capacity: load_ratio is from 0 to below 1")
+        packet_bytes = self._packet_bytes(candidate, workload)
+        headers = _TCP_IP_HEADERS_BYTES if workload.protocol == "tcp" else _UDP_IP_HEADERS_BYTES
+        gbit = candidate.batch_packets * (packet_bytes - headers) * 8 / 1e9
+        load_gbps = self.predict(candidate, workload).capacity_gbps * load_ratio
+        share = max(_lane_shares(candidate.lanes, workload.flows))
+        delay_s = 0.0
+        for gateway, direction in (("a", "tx"), ("b", "rx")):
+            for _, count, cost_s in self._stage_costs(candidate, workload, gateway, direction):  # type: ignore[arg-type]
+                busy = min(0.999, cost_s / count * share * load_gbps)
+                delay_s += cost_s * gbit * (1 + busy / (2 * (1 - busy)))
+        return delay_s * 1e6
 
     def _core_limits(self, host: str, topology: Topology, loads: _Loads) -> Iterator[tuple[str, float]]:
         for core in topology.cores:
@@ -291,7 +348,7 @@ def _reached_cpus(candidate: Candidate, gateway: Gateway, stage: str) -> tuple[i
 
 def _thread_number(candidate: Candidate, direction: str, lane: int, k: int, count: int) -> int:
     """Which thread of its stage it is: the k of "thread k runs on CPU k mod |set|"."""
-    if candidate.mode == "inline":
+    if candidate.mode == "inline" or candidate.engine == "kernel":
         return lane
     first = candidate.lanes * count if direction == "rx" else 0
     return first + lane * count + k

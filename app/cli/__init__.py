@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from app.cli import resources
+from app.cli.calibrate import calibrate_command
 from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.plan import plan_command
 from app.cli.reproduce import reproduce_command
 from app.cli.signals import raise_when_interrupted
 from app.cli.tune_options import tune_command
@@ -34,6 +36,8 @@ cli.add_typer(resources.studies, name="study")
 cli.add_typer(resources.tokens, name="token")
 cli.command("measure")(resources.measure)
 cli.command("reproduce")(reproduce_command)
+cli.command("calibrate")(calibrate_command)
+cli.command("plan")(plan_command)
 
 
 @cli.command()
