@@ -26,8 +26,8 @@ tune: setup ## tune a link between two namespaces on this machine and export the
 	$(WIRETUNE) tune --testbed netns $(TUNE_ARGS)
 
 .PHONY: bench-model
-bench-model: setup ## the cost model beside public figures (BENCH_ARGS="--calibration FILE": and beside held-out measurements)
-	$(VENV)/bin/python benchmarks/model/figures.py $(BENCH_ARGS)
+bench-model: $(VENV)/.installed ## the cost model beside public figures (BENCH_ARGS="--calibration FILE": and beside held-out measurements)
+	$(BIN)/python benchmarks/model/figures.py $(BENCH_ARGS)
 
 .PHONY: serve
 serve: setup ## run the service and the dashboard on 127.0.0.1:8080

@@ -66,3 +66,37 @@ def test_rate_search_on_an_existing_testbed(service: ServiceProcess) -> None:
     assert code == 0, err
     assert "NDR" in out
     assert run("testbed", "delete", "rates", data_dir=data_dir)[0] == 0
+
+
+def test_a_calibration_is_what_the_planner_uses(tmp_path: Path) -> None:
+    data_dir, curve = tmp_path / "data", tmp_path / "plan.svg"
+    question = ["plan", "--target-gbps", "20", "--cores", "8"]
+    assert "with default costs" in run(*question, data_dir=data_dir)[1]
+    code, out, err = run("calibrate", "--testbed", "sim", "--rounds", "1", data_dir=data_dir)
+    assert code == 0, err
+    assert "held out: " in out
+    assert "fitted to a simulation" in out
+    assert processes_of(data_dir) == []
+    code, out, err = run(*question, "--svg", str(curve), data_dir=data_dir)
+    assert code == 0, err
+    assert "20 Gbit/s would be reached by" in out
+    assert "Modelled with the calibration of a simulation" in out
+    assert "<svg" in curve.read_text()
+    plan = json.loads(run(*question, "--json", data_dir=data_dir)[1])
+    assert (plan["modelled"], plan["reached"]) == (True, True)
+    assert plan["calibrated_on"]
+    assert plan["chosen"]["candidate"]["engine"] == "wirelane"
+
+
+def test_a_plan_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    rubbish = tmp_path / "rubbish.json"
+    rubbish.write_text('{"costs": {"io_ns_per_byte": -1}, "residuals": [], "cases": []}')
+    for arguments, message in (
+        (["--cores", "9", "--nodes", "2"], "9 cores do not divide evenly over 2 NUMA nodes"),
+        (["--cores", "8", "--calibration", str(rubbish)], "is no calibration"),
+        (["--cores", "8", "--calibration", str(tmp_path / "none")], "cannot read"),
+    ):
+        code, _, err = run("plan", "--target-gbps", "10", *arguments, data_dir=tmp_path / "data")
+        assert code != 0
+        assert message in err
+        assert "Traceback" not in err
