@@ -88,6 +88,10 @@ test: setup $(VENV)/.test-tools ## all tests: data plane, dashboard, service, na
 	cd web && npm test
 	$(SUDO) $(BIN)/pytest
 
+.PHONY: bench-tuner
+bench-tuner: $(VENV)/.installed ## does the search find the optimum, and does its answer hold? tables; simulated
+	$(BIN)/python -m benchmarks.tuner $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder
 	rm -rf $(VENV) dataplane/target web/node_modules web/dist var

@@ -51,6 +51,8 @@ class Workload(_Value):
             raise ValueError("rate_search needs udp: tcp chooses its own rate")
         if self.rate_search is not None and self.rate_search.final_trial_duration_s != self.duration_s:
             raise ValueError("duration_s is the length of a final trial: set it to rate_search.final_trial_duration_s")
+        if self.latency_probe and (self.tool == "pktgen" or self.rate_search is not None):
+            raise ValueError("latency_probe goes with an iperf3 load, and not with a rate_search")
         return self
 
     @property

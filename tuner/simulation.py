@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.candidate import GATEWAYS, Candidate
 from tuner.model import GatewayModel, Prediction
-from tuner.samples import GatewayUsage, Sample, StageUsage, Workload
+from tuner.samples import GatewayUsage, Latency, Sample, StageUsage, Workload
 
 
 class Noise(BaseModel):
@@ -60,7 +60,7 @@ class Simulation:
         # CPU accounting is steadier than throughput.
         cost_factor = math.exp(rng.normal(0, self._noise.spread / 3))
         return _sample_of(
-            prediction, workload, started_at, throughput_factor=throughput_factor, cost_factor=cost_factor
+            candidate, prediction, workload, started_at, throughput_factor=throughput_factor, cost_factor=cost_factor
         )
 
     def _weather(self, elapsed_s: float) -> float:
@@ -70,6 +70,7 @@ class Simulation:
 
 
 def _sample_of(
+    candidate: Candidate,
     prediction: Prediction,
     workload: Workload,
     started_at: datetime,
@@ -94,6 +95,7 @@ def _sample_of(
         offered_pps=offered_pps if lossy else None,
         loss_ratio=min(1.0, max(0.0, 1 - throughput / prediction.offered_gbps)) if lossy else None,
         retransmits=None if lossy else 0,
+        latency=_latency_of(candidate, throughput) if workload.latency_probe else None,
         lane_shares=prediction.lane_shares,
         gateways={
             gateway: GatewayUsage(
@@ -119,4 +121,19 @@ def _sample_of(
         tool_version="simulated",
         warnings=(f"simulated by the cost model; limited by {prediction.bottleneck}",),
         simulated=True,
+    )
+
+
+def _latency_of(candidate: Candidate, throughput_gbps: float) -> Latency:
+    """Round trip under a load that fills the queues: a quarter of the socket buffer and a batch at each hand-off."""
+    stages = 3 if candidate.mode == "pipelined" else 1
+    queued_bytes = candidate.socket_buffer_bytes / 4 + 2 * stages * candidate.batch_packets * candidate.mtu
+    typical_ms = 0.05 + queued_bytes * 8 / (throughput_gbps * 1e9) * 1e3 / 2
+    return Latency(
+        p50_ms=typical_ms,
+        p90_ms=1.5 * typical_ms,
+        p99_ms=2 * typical_ms,
+        max_ms=3 * typical_ms,
+        sent=200,
+        lost=0,
     )

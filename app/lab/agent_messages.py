@@ -113,6 +113,10 @@ class LeadWorkload(FarWorkload):
     reversed: tuple[bool, ...] = Field(max_length=256)
     tool_version: Text
     warnings: tuple[Text, ...] = Field((), max_length=64)
+    round_trips_ms: tuple[Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)], ...] = Field(
+        (), max_length=100_000, description="answers to the echo requests, as the kernel stamped them"
+    )
+    echoes_sent: int = Field(0, ge=0, le=10_000_000)
 
 
 class Measurement(_Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -11,7 +12,7 @@ from app.lab.driver import CandidateFailed, LabError
 from app.lab.parsers.iperf3 import FlowReport, parse_client
 from app.lab.parsers.proc import InterfaceCounters, parse_net_dev, parse_process_ticks, parse_stat
 from tuner.candidate import Candidate
-from tuner.samples import GatewayUsage, Reference, Sample, StageUsage, Workload
+from tuner.samples import GatewayUsage, Latency, Reference, Sample, StageUsage, Workload
 
 TCP_AND_IPV4_BYTES = 52
 """IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
@@ -52,6 +53,7 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         offered_pps=traffic.offered_pps,
         loss_ratio=traffic.loss_ratio,
         retransmits=traffic.retransmits,
+        latency=latency_of(a.round_trips_ms, a.echoes_sent) if workload.latency_probe else None,
         lane_shares=shares,
         gateways={"a": usage["a"], "b": usage["b"]},
         data_plane_cpu_s_per_gbit=data_plane_cpu_s / (traffic.gbps * traffic.duration_s),
@@ -59,6 +61,16 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         tool_version=a.tool_version,
         warnings=a.warnings + traffic.warnings + ((KERNEL_COST,) if in_kernel else ()),
     )
+
+
+def latency_of(round_trips_ms: Sequence[float], sent: int) -> Latency | None:
+    """Percentiles of the round trips (nearest rank), without those that were still under way; None without any."""
+    if not round_trips_ms:
+        return None
+    ordered = sorted(round_trips_ms)
+    p50, p90, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.9, 0.99))
+    lost = max(0, sent - len(ordered))
+    return Latency(p50_ms=p50, p90_ms=p90, p99_ms=p99, max_ms=ordered[-1], sent=max(1, sent), lost=lost)
 
 
 def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) -> GatewayUsage:

@@ -36,7 +36,6 @@ class Study(Base):
     failure: Mapped[dict[str, Any] | None]
     bundle: Mapped[dict[str, Any] | None]
     baseline: Mapped[dict[str, Any] | None]
-    warm_start: Mapped[dict[str, Any] | None]
     space_exhausted: Mapped[bool] = mapped_column(default=False)
     elapsed_s: Mapped[float] = mapped_column(default=0.0)
     created_at: Mapped[datetime]

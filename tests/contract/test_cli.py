@@ -17,6 +17,7 @@ from app.lock import running_service
 from tests.contract.service_process import ROOT, ServiceProcess
 
 BUDGET = ["--trials=2", "--seconds=2", "--repeats=1", "--playoff-rounds=1", "--verdict-rounds=3", "--seed=7"]
+BUDGET += ["--explain-rounds=0"]
 
 
 def wiretune(*arguments: str, data_dir: Path) -> subprocess.Popen[str]:

@@ -186,3 +186,14 @@ def test_a_rate_search_applies_its_candidate_once(driver: NetnsDriver, provision
     assert 0 < (sample.offered_pps or 0) <= 40_000 * 1.1
     assert sum(phase.startswith("apply") for phase in phases) == 1
     assert sum("offering" in phase for phase in phases) == len(sample.rate.trials)
+
+
+def test_latency_is_probed_through_every_lane_under_load(driver: NetnsDriver, provisioned: ProvisionedTestbed) -> None:
+    result = run(driver, Candidate(lanes=2), TCP.model_copy(update={"latency_probe": True}), TCP)
+    probed, plain = result.samples
+    assert plain.latency is None
+    latency = probed.latency
+    assert latency is not None
+    assert 0.005 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms <= latency.max_ms < 1000
+    assert latency.sent > 20
+    assert latency.lost < latency.sent / 2

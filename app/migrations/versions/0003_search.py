@@ -1,4 +1,4 @@
-"""What the search expects, and what a study began with.
+"""What the search expected of further trials.
 
 Revision: 0003, after 0002.
 """
@@ -15,12 +15,8 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("trials", schema=None) as batch_op:
         batch_op.add_column(sa.Column("expected_gain", sa.Double(), nullable=True))
-    with op.batch_alter_table("studies", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("warm_start", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("studies", schema=None) as batch_op:
-        batch_op.drop_column("warm_start")
     with op.batch_alter_table("trials", schema=None) as batch_op:
         batch_op.drop_column("expected_gain")

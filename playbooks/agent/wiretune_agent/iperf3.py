@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wiretune_agent import flows
 from wiretune_agent.command import run, spawn
+from wiretune_agent.echo import LaneEcho
 from wiretune_agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         argvs.append(client_argv(setup, workload, flow, flow.source_ports[chosen]))
     caller.ask("open")
     opened = setup.watch.moment()
-    outputs = run_clients(setup, caller, argvs, run_time_s(workload))
+    echo = LaneEcho(setup.probe_lanes) if workload.get("latency_probe") else None
+    with echo or contextlib.nullcontext():
+        outputs = run_clients(setup, caller, argvs, run_time_s(workload), echo)
     closed = setup.watch.moment()
     caller.ask("close")
     caller.ask("finish")
@@ -69,6 +72,8 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         "reversed": [flow.reverse for flow in planned],
         "tool_version": version,
         "warnings": flows.uneven(workload["flows"], setup.lanes),
+        "round_trips_ms": echo.round_trips_ms if echo else [],
+        "echoes_sent": echo.sent if echo else 0,
     }
 
 
@@ -172,8 +177,10 @@ def listening_ports(proc_net_tcp: str) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
 
-def run_clients(setup: Setup, caller: Caller, argvs: Sequence[list[str]], duration_s: float) -> list[str]:
-    """Standard output of every client, all of them run at the same time."""
+def run_clients(
+    setup: Setup, caller: Caller, argvs: Sequence[list[str]], duration_s: float, echo: LaneEcho | None = None
+) -> list[str]:
+    """Standard output of every client, all of them run at the same time, with echo requests beside them."""
     deadline = time.monotonic() + duration_s + EXTRA_TIME_S
     clients: list[subprocess.Popen[str]] = []
     try:
@@ -186,7 +193,12 @@ def run_clients(setup: Setup, caller: Caller, argvs: Sequence[list[str]], durati
                 raise AgentError(f"iperf3 did not finish within {duration_s + EXTRA_TIME_S:g} s and was ended")
             if any(client.poll() not in (None, 0) for client in clients):
                 break
-            time.sleep(POLL_S)
+            if echo is not None:
+                echo.collect()
+                echo.send()
+            time.sleep(POLL_S if echo is None else POLL_S / 4)
+        if echo is not None:
+            echo.collect()
         finished = [client for client in clients if client.poll() is not None]
         return [_checked(client.returncode, *client.communicate(timeout=1)) for client in finished]
     finally:

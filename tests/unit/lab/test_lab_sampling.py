@@ -9,7 +9,7 @@ import pytest
 
 from app.lab.agent_messages import FarReference, FarWorkload, LeadReference, LeadWorkload, Moment
 from app.lab.driver import CandidateFailed, LabError
-from app.lab.sampling import gateway_usage, reference_of, sample_of
+from app.lab.sampling import gateway_usage, latency_of, reference_of, sample_of
 from tuner.candidate import Candidate
 from tuner.samples import Workload
 
@@ -172,3 +172,11 @@ def test_the_reference_is_what_arrived_and_what_each_gateway_encrypts() -> None:
     assert without.detail is not None
     with pytest.raises(LabError, match="without a tunnel"):
         reference_of(LeadReference.model_validate(given | {"outputs": ["no JSON"]}), far)
+
+
+def test_latency_percentiles_are_those_of_the_nearest_rank() -> None:
+    latency = latency_of([float(k) for k in range(100, 0, -1)], 103)
+    assert latency is not None
+    assert (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.max_ms) == (50, 90, 99, 100)
+    assert (latency.sent, latency.lost) == (103, 3)
+    assert latency_of([], 10) is None

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study_loop import Outcome, Study, host_space, measured
+
+from tuner.candidate import Candidate
+from tuner.drift import Trend, noise_sd
+from tuner.history import ProcedureSettings
+from tuner.procedure import MeasureBlock, Procedure
+from tuner.search import StudySearch
+from tuner.surrogate import Surrogate
+from tuner.topology import Topology
+
+SPACE = host_space(Topology.uniform(cores_per_node=4), shared=True)
+
+
+def run(path: Path, noise: float, **given: object) -> Study:
+    rng = random.Random(3)
+
+    def lanes_and_luck(candidate: Candidate, _: MeasureBlock) -> Outcome:
+        return measured(5.0 * candidate.lanes * math.exp(rng.gauss(0, noise)))
+
+    plan = ProcedureSettings.model_validate({"trials": 12, "verdict_rounds": 3, "explain_rounds": 0} | given)
+    procedure = Procedure(plan, SPACE.baseline())
+    with StudySearch.open(path / "study", "s", SPACE, procedure.objective, seed=1) as search:
+        one = Study(procedure, search, lanes_and_luck)
+        assert one.run().reason == "complete"
+    return one
+
+
+def test_losers_are_stopped_early_and_contenders_measured_on(tmp_path: Path) -> None:
+    one = run(tmp_path, 0.05)
+    standings = one.procedure.standings(one.history)
+    losers = [s for s in standings if one.history.trials_by_number[s.number].candidate.lanes == 1]
+    assert losers
+    assert all(s.race == "stopped" and s.blocks == 1 and "could not win" in s.reason for s in losers)
+    leader = max(standings, key=lambda s: s.chance or 0)
+    assert (leader.race, leader.blocks) == ("finished", 4)
+    for standing in standings:
+        assert standing.gain_low is not None
+        assert standing.gain is not None
+        assert standing.gain_high is not None
+        assert standing.gain_low < standing.gain < standing.gain_high
+
+
+def test_without_racing_every_trial_gets_as_many_blocks(tmp_path: Path) -> None:
+    one = run(tmp_path, 0.05, racing=False, repeats=3)
+    assert {len(one.history.of(trial.number, "search")) for trial in one.history.trials} == {3}
+
+
+def test_the_noise_of_blocks_is_found_despite_disturbed_ones() -> None:
+    rng = np.random.default_rng(1)
+    groups = [list(rng.normal(0, 0.05, 3)) for _ in range(40)]
+    for group in groups[::8]:
+        group[0] -= 0.5
+    found, freedom = noise_sd(groups, 0.2, 1.0)
+    assert found == pytest.approx(0.05, rel=0.35)
+    assert freedom == 81
+
+
+def test_a_wave_of_the_baseline_is_followed_and_noise_is_not() -> None:
+    rng = np.random.default_rng(2)
+    times = np.arange(0.0, 600.0, 25.0)
+    wave = 0.15 * np.sin(2 * np.pi * times / 600)
+    trend = Trend(times, wave + rng.normal(0, 0.02, times.size), 0.02)
+    assert np.abs(trend.at(times) - wave).max() < 0.06
+    still = Trend(times, rng.normal(0, 0.05, times.size), 0.05)
+    assert np.ptp(still.at(times)) == 0
+
+
+def test_the_surrogate_learns_what_matters_from_few_noisy_candidates() -> None:
+    rng = random.Random(5)
+    points = [{"lanes": rng.choice([1, 2, 4, 8]), "mode": rng.choice("ab"), "mtu": 1420} for _ in range(25)]
+
+    def truth(point: dict[str, object]) -> float:
+        return 0.3 * math.log2(float(str(point["lanes"]))) + (0.5 if point["mode"] == "a" else 0.0)
+
+    noisy = [truth(point) + rng.gauss(0, 0.15) for point in points]
+    surrogate = Surrogate(points, noisy, [0.15**2] * len(points))
+    every = [{"lanes": lanes, "mode": mode, "mtu": 1420} for lanes in (1, 2, 4, 8) for mode in "ab"]
+    mean, sd = surrogate.predict(every)
+    assert np.abs(mean - [truth(point) for point in every]).max() < 0.25
+    assert (sd > 0).all()
+    posterior, _ = surrogate.measured()
+    assert np.std(posterior - [truth(p) for p in points]) < np.std(np.subtract(noisy, [truth(p) for p in points]))
