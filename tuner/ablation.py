@@ -145,7 +145,7 @@ def ablation(
             AblationStep(
                 changes=changes,
                 candidate=step.candidate,
-                words=", ".join(_change_in_words(change) for change in changes),
+                words=_changes_in_words(changes),
                 gain=None if broken else _paired(scores[previous], scores[arm]),
                 total=None if broken else _paired(scores[None], scores[arm]),
                 detail=broken,
@@ -196,27 +196,28 @@ def _value_in_words(name: str, value: Any) -> str:
     return "; ".join(f"{side}: {words or 'unpinned'}" for side, words in sides.items())
 
 
-def _change_in_words(change: Change) -> str:
-    return f"{change.label} {change.after} instead of {change.before}"
+def _changes_in_words(changes: Sequence[Change]) -> str:
+    """What stops applying goes without saying: crypto workers, once the mode is inline."""
+    said = [change for change in changes if change.after != "none"] or changes
+    return ", ".join(f"{change.label} {change.after} instead of {change.before}" for change in said)
 
 
-def _in_words(steps: Sequence[AblationStep], state: str) -> str:
+def _in_words(steps: Sequence[AblationStep], state: AblationState) -> str:
     if state == "skipped" or not steps:
-        return "The path from the baseline to the winner was not measured."
-    known = [step for step in steps if step.gain is not None]
+        return "The path from the baseline to the winner was not measured: there is no gain to explain, or it is switched off."
+    known = [(step, step.gain) for step in steps if step.gain is not None]
     if not known:
-        return (
-            "The path from the baseline to the winner is being measured."
-            if state == "measuring"
-            else ("Too few rounds of the path from the baseline to the winner could be measured.")
-        )
-    decided = [step for step in known if step.gain is not None and step.gain.conclusion != "no_significant_difference"]
-    decided.sort(key=lambda step: step.gain.gain if step.gain else 1.0, reverse=True)
-    parts = [f"{step.words}: {(step.gain.gain - 1) * 100:+.1f}%" for step in decided if step.gain]
-    if not parts:
+        if state == "measuring":
+            return "The path from the baseline to the winner is being measured."
+        return "Too few rounds of the path from the baseline to the winner could be measured."
+    decided = [(step, gain) for step, gain in known if gain.conclusion != "no_significant_difference"]
+    decided.sort(key=lambda pair: pair[1].gain, reverse=True)
+    if not decided:
         return "No single step of the path differs significantly from the one before it."
-    rest = len(known) - len(parts)
-    others = {0: "", 1: " The other step makes no significant difference."}.get(
-        rest, f" The other {rest} steps make no significant difference."
-    )
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "." + others
+    words = "; ".join(f"{step.words}: {(gain.gain - 1) * 100:+.1f}%" for step, gain in decided)
+    words = words[:1].upper() + words[1:] + "."
+    if len(known) > len(decided):
+        words += f" No significant difference: {'; '.join(step.words for step, gain in known if (step, gain) not in decided)}."
+    if any(gain.conclusion == "worse" for _, gain in decided):
+        words += " A step that loses hints at a better candidate than the winner: a longer search may find it."
+    return words

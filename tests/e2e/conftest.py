@@ -55,7 +55,9 @@ def client(service: ServiceProcess) -> Iterator[httpx.Client]:
 def completed_study(service: ServiceProcess) -> str:
     """Id of a completed Pareto study with a verdict and a bundle."""
     with service.client() as client:
-        study_id: str = make_study(client, "fast", label="Finished", objective="pareto", trials=4, repeats=2)
+        study_id: str = make_study(
+            client, "fast", label="Finished", objective="pareto", trials=12, repeats=2, explain_rounds=4
+        )
         study = wait_for(client, f"/studies/{study_id}", finished, timeout_s=90)
     assert study["state"] == "completed", study["failure"]
     return study_id

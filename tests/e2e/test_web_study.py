@@ -24,7 +24,13 @@ def test_a_study_is_started_watched_and_its_bundle_downloaded(open_page: OpenPag
     dialog.get_by_label("Trials").fill("3")
     dialog.get_by_label("Label").fill("Watched")
     dialog.get_by_text("Advanced options").click()
-    for label, value in (("Repeats", "1"), ("Finalists", "1"), ("Playoff rounds", "1"), ("Verdict rounds", "3")):
+    for label, value in (
+        ("Repeats", "1"),
+        ("Finalists", "1"),
+        ("Playoff rounds", "1"),
+        ("Verdict rounds", "3"),
+        ("Path rounds", "0"),
+    ):
         dialog.get_by_label(label).fill(value)
     dialog.get_by_label("Lanes").fill("1, 2")
     dialog.get_by_role("button", name="Start study").click()
@@ -63,7 +69,8 @@ def test_errors_of_the_form_stand_at_their_field(open_page: OpenPage) -> None:
 def test_the_table_filters_sorts_and_opens_a_trial(
     open_page: OpenPage, completed_study: str, client: httpx.Client
 ) -> None:
-    trials = client.get(f"/studies/{completed_study}/trials").json()["items"]
+    listed = client.get(f"/studies/{completed_study}/trials").json()["items"]
+    trials = [trial for trial in listed if trial["origin"] != "ablation"]  # those stand in the path
     page = open_page(f"/studies/{completed_study}")
     rows = page.get_by_role("region", name="Table of trials").locator("tbody tr")
     expect(rows).to_have_count(len(trials))
@@ -89,6 +96,33 @@ def test_the_table_filters_sorts_and_opens_a_trial(
     expect(drawer).to_contain_text("Lane shares")
     expect(drawer).to_contain_text(trials[0]["words"])
     assert f"trial={trials[0]['id']}" in page.url
+
+
+def test_why_it_wins_is_shown_as_the_api_tells_it(
+    open_page: OpenPage, completed_study: str, client: httpx.Client
+) -> None:
+    explanation = client.get(f"/studies/{completed_study}/explanation").json()
+    ablation = explanation["ablation"]
+    assert ablation["state"] == "complete"
+    assert len(ablation["steps"]) > 1
+    page = open_page(f"/studies/{completed_study}")
+    panel = page.get_by_role("region", name="Why it wins", exact=True)
+    expect(panel).to_contain_text(ablation["words"])
+    steps = panel.get_by_role("region", name="Steps of the path").locator("tbody tr")
+    expect(steps).to_have_count(len(ablation["steps"]))
+    for row, step in zip(steps.all(), ablation["steps"], strict=True):
+        for change in step["changes"]:
+            expect(row).to_contain_text(change["after"])
+        expect(row).to_contain_text(f"{abs(step['gain']['gain'] - 1) * 100:.1f} %")
+    for name in ("bottleneck_baseline", "bottleneck_best"):
+        expect(panel).to_contain_text(explanation[name]["words"])
+        assert explanation[name]["raw_share"] is not None
+    expect(panel).to_contain_text("For comparison: the link without a tunnel carries 100.0 Gbit/s")
+    expect(panel).to_contain_text(explanation["importance"]["words"])
+    for chart in panel.get_by_role("img").all():
+        chart.scroll_into_view_if_needed()
+        assert _colours(chart) > 3
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_charts_are_drawn_and_have_a_table(open_page: OpenPage, completed_study: str) -> None:

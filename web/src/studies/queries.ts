@@ -12,6 +12,7 @@ export const studyKeys = {
   list: ["studies", "list"] as const,
   one: (id: string) => ["studies", "one", id] as const,
   trials: (id: string) => ["studies", "trials", id] as const,
+  explanation: (id: string) => ["studies", "explanation", id] as const,
   trial: (id: number) => ["studies", "trial", id] as const,
 };
 
@@ -42,6 +43,15 @@ async function allTrials(id: string): Promise<TrialView[]> {
 
 export function useTrials(id: string) {
   return useQuery({ queryKey: studyKeys.trials(id), queryFn: () => allTrials(id) });
+}
+
+/** Why the winner wins; asked for once there is a verdict, and again when `revision` changes. */
+export function useExplanation(id: string, revision: string) {
+  return useQuery({
+    queryKey: [...studyKeys.explanation(id), revision],
+    queryFn: () => answerOf(api.GET("/api/v1/studies/{study_id}/explanation", { params: { path: { study_id: id } } })),
+    placeholderData: keepPreviousData,
+  });
 }
 
 /** One trial with its blocks; `revision` changes when there is more of it, and the old answer stays until then. */

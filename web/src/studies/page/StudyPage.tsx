@@ -6,6 +6,7 @@ import { ErrorNotice, Notice, Skeleton } from "../../ui/Notice";
 import { ObjectivePanel } from "../charts/ObjectivePanel";
 import { ParallelPanel } from "../charts/ParallelPanel";
 import { ParetoPanel } from "../charts/ParetoPanel";
+import { ExplanationPanel } from "../explanation/ExplanationPanel";
 import { useStudy, useTrials } from "../queries";
 import { isFinished } from "../states";
 import { isOfSearch } from "../trials/trial";
@@ -72,6 +73,7 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
       <StudySummary study={study} trials={searched} fetchedAt_ms={fetchedAt_ms} />
       {running && <NowPanel study={study} />}
       {study.verdict && <VerdictPanel study={study} verdict={study.verdict} />}
+      {study.verdict && <ExplanationPanel study={study} />}
       {trialsError !== null && <ErrorNotice error={trialsError} />}
       <div className={study.spec.objective === "pareto" ? styles.charts : styles.chart}>
         <ObjectivePanel study={study} trials={searched} onSelect={select} />
