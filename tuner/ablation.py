@@ -204,7 +204,7 @@ def _changes_in_words(changes: Sequence[Change]) -> str:
 
 def _in_words(steps: Sequence[AblationStep], state: AblationState) -> str:
     if state == "skipped" or not steps:
-        return "The path from the baseline to the winner was not measured: there is no gain to explain, or it is switched off."
+        return "The path from the baseline to the winner was not measured: it is switched off, or there is no gain."
     known = [(step, step.gain) for step in steps if step.gain is not None]
     if not known:
         if state == "measuring":
@@ -217,7 +217,8 @@ def _in_words(steps: Sequence[AblationStep], state: AblationState) -> str:
     words = "; ".join(f"{step.words}: {(gain.gain - 1) * 100:+.1f}%" for step, gain in decided)
     words = words[:1].upper() + words[1:] + "."
     if len(known) > len(decided):
-        words += f" No significant difference: {'; '.join(step.words for step, gain in known if (step, gain) not in decided)}."
+        rest = "; ".join(step.words for step, gain in known if gain.conclusion == "no_significant_difference")
+        words += f" No significant difference: {rest}."
     if any(gain.conclusion == "worse" for _, gain in decided):
         words += " A step that loses hints at a better candidate than the winner: a longer search may find it."
     return words
