@@ -31,6 +31,34 @@ def print_result(console: Console, result: dict[str, Any]) -> None:
     console.print(f"Verdict   {verdict['words']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Baseline  {result['baseline']['words']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Winner    {result['best']['words']}", highlight=False, markup=False, soft_wrap=True)
+    _print_explanation(console, result["explanation"])
     overhead = result["trial_overhead_median_s"]
     if overhead is not None:
         console.print(f"Median time of a block that was not spent measuring: {overhead:.2f} s", highlight=False)
+
+
+def _print_explanation(console: Console, explanation: dict[str, Any] | None) -> None:
+    """Why the winner wins: the measured path to it, and what holds both back."""
+    if explanation is None:
+        return
+    ablation = explanation["ablation"]
+    if ablation is not None and ablation["state"] != "skipped":
+        table = Table(title="Why it wins: from the baseline to the winner", title_justify="left")
+        table.add_column("change", overflow="fold")
+        for column in ("gain of the step", "95% interval"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for step in ablation["steps"]:
+            gain = step["gain"]
+            if gain is None:
+                table.add_row(step["words"], "not measured", step["detail"] or "")
+            else:
+                interval = f"{gain_words(gain['gain_low'])} to {gain_words(gain['gain_high'])}"
+                table.add_row(step["words"], gain_words(gain["gain"]), interval)
+        console.print(table)
+    for name in ("baseline", "best"):
+        limit = explanation[f"bottleneck_{name}"]
+        if limit is not None:
+            label = {"baseline": "Baseline limit", "best": "Winner limit"}[name]
+            console.print(f"{label:15} {limit['words']}", highlight=False, markup=False, soft_wrap=True)
+    words = explanation["importance"]["words"]
+    console.print(f"{'Importance':15} {words}", highlight=False, markup=False, soft_wrap=True)
