@@ -22,6 +22,7 @@ from wirelane_lab import UNDERLAY, Lab, hold_udp_port, sh, wait_until, wirelane_
 
 pytestmark = pytest.mark.root
 
+NUMA_NODES = [path.name[4:] for path in pathlib.Path("/sys/devices/system/node").glob("node[0-9]*")]
 PIPELINE_QUEUES = ("tx_crypto", "tx_write", "rx_crypto", "rx_write")
 
 
@@ -74,8 +75,23 @@ def test_placement_is_what_the_kernel_reports(two: Lab) -> None:
             status = pathlib.Path(f"/proc/{process.pid}/task/{thread['tid']}/status").read_text()
             allowed = next(line.split()[1] for line in status.splitlines() if line.startswith("Cpus_allowed_list"))
             assert allowed == thread["cpu_set"]
+            # One node leaves nothing to choose: the kernel's default stays.
+            assert thread["numa_policy"] == "default" or len(NUMA_NODES) > 1
             comm = pathlib.Path(f"/proc/{process.pid}/task/{thread['tid']}/comm").read_text().strip()
             assert comm == thread["name"][:15]
+
+
+def test_buffers_are_in_huge_pages_where_there_are_any(two: Lab) -> None:
+    """Without reserved ones the gateway runs all the same, and says so once."""
+    gateways = Gateways(two, 'huge_pages = true\nnuma_policy = "bind"')
+    for side in "ab":
+        gateways.start(side)
+    assert two.ping("a", f"{INSIDE['b']}.1")
+    text = two.run("a", wirelane_program(), "placement", "--control", str(gateways.control("a")), "--json")
+    memory = json.loads(text)["memory"]
+    assert set(memory["bytes_by_node"]) <= set(NUMA_NODES) and sum(memory["bytes_by_node"].values()) > 1 << 20
+    said = (two.folder / "a.log").read_text().count("no reserved huge pages are free")
+    assert memory["reserved_huge_page_bytes"] > 0 or said == 1
 
 
 def test_thread_k_runs_on_cpu_k_mod_set(two: Lab) -> None:

@@ -127,7 +127,7 @@ def test_our_listen_port_and_fwmark_change_while_the_session_lives(two: Lab) -> 
     assert two.dump(theirs)["endpoint"].endswith(":40404")
 
 
-@pytest.mark.parametrize("off", ["-gso,-gro,-tso,-uso", "-gso", "-gro", "-tso"])
+@pytest.mark.parametrize("off", ["-gso,-gro,-tso,-uso", "-gso", "-gro", "-tso", "-uso"])
 def test_without_offloads_it_is_only_slower(two: Lab, off: str) -> None:
     ours = two.start("a", wirelane_program(), {"WIRELANE_OFFLOADS": off})
     theirs = two.start("b", wirelane_program(), {"WIRELANE_OFFLOADS": off})
@@ -136,7 +136,7 @@ def test_without_offloads_it_is_only_slower(two: Lab, off: str) -> None:
     assert two.iperf3("a", "--bidir")["sum_received"]["bytes"] > 5_000_000
 
 
-@pytest.mark.parametrize("aead", ["avx512", "avx2", "sse", "portable"])
+@pytest.mark.parametrize("aead", ["ifma", "avx512", "avx2", "sse", "portable"])
 def test_each_aead_backend_speaks_to_the_others(two: Lab, aead: str) -> None:
     available = sh(wirelane_program(), "doctor", "--json")
     if f'"{aead}"' not in available:

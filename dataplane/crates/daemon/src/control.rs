@@ -1,6 +1,7 @@
 //! The control socket of a gateway: one JSON object a line, both ways. And its clients: `wirelane stats`,
 //! `placement`, `top` and `apply`.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wirelane_engine::Lane;
+use wirelane_io::ProcessMemory;
 
 use crate::config::{self, Gateway};
 use crate::gateway::{Running, check_key_files};
@@ -93,6 +95,19 @@ fn stats_of(gateway: &Running) -> Value {
 fn placement(gateway: &Running) -> Value {
     let of_lane = |lane: &Arc<Lane>| json!({ "interface": lane.name(), "threads": lane.placement() });
     let mut placement = json!({ "lanes": gateway.lanes.all().iter().map(of_lane).collect::<Vec<_>>() });
+    match ProcessMemory::read() {
+        Ok(memory) => {
+            let by_node: BTreeMap<_, _> =
+                memory.by_node.iter().map(|(node, bytes)| (node.to_string(), bytes)).collect();
+            placement["memory"] = json!({
+                "bytes_by_node": by_node,
+                "reserved_huge_page_bytes": memory.reserved_huge,
+                "transparent_huge_page_bytes": memory.transparent_huge,
+            });
+        }
+        // A kernel without NUMA has no such report.
+        Err(error) => log::debug!("no memory placement: {error}"),
+    }
     if let Some(threads) = gateway.lanes.bond_placement() {
         placement["bond"] = json!({ "threads": threads });
     }

@@ -119,6 +119,8 @@ pub struct ThreadPlacement {
     pub stage: &'static str,
     /// The cpulist that the kernel reports for it.
     pub cpu_set: String,
+    /// The memory policy that the kernel reported once it was placed: `default` is the node of the CPU at hand.
+    pub numa_policy: String,
 }
 
 impl From<&Flow> for FlowStats {

@@ -24,6 +24,7 @@ pub struct LaneThread {
     pub counters: Arc<ThreadCounters>,
     /// The kernel's id; 0 until the thread runs.
     tid: Arc<AtomicI32>,
+    numa_policy: String,
     handle: JoinHandle<()>,
 }
 
@@ -60,6 +61,7 @@ impl LaneThread {
                 Stage::Control => Ok(()),
                 _ => wio::confine_packet_thread(),
             });
+            let result = result.map(|()| wio::thread_policy().unwrap_or_else(|error| format!("unknown: {error}")));
             let is_placed = result.is_ok();
             // The spawner waits for it below.
             let _ = placed.send(result);
@@ -68,8 +70,9 @@ impl LaneThread {
             }
         })?;
         match placement.recv() {
-            Ok(Ok(())) => {
-                Ok(Self { name: plan.name, stage: plan.stage, direction: plan.direction, counters, tid, handle })
+            Ok(Ok(numa_policy)) => {
+                let ThreadPlan { name, stage, direction, .. } = plan;
+                Ok(Self { name, stage, direction, counters, tid, numa_policy, handle })
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::Error::other("the thread ended at once")),
@@ -112,7 +115,13 @@ impl LaneThread {
     /// Where the kernel says that it may run.
     pub fn placement(&self) -> ThreadPlacement {
         let cpu_set = wio::thread_affinity(self.tid()).map_or_else(|_| String::new(), |set| set.to_string());
-        ThreadPlacement { name: self.name.clone(), tid: self.tid(), stage: self.stage.name(), cpu_set }
+        ThreadPlacement {
+            name: self.name.clone(),
+            tid: self.tid(),
+            stage: self.stage.name(),
+            cpu_set,
+            numa_policy: self.numa_policy.clone(),
+        }
     }
 }
 

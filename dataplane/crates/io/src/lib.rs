@@ -20,7 +20,7 @@ pub use clock::BootClock;
 pub use confinement::{confine_packet_thread, confine_process};
 pub use memory::{Buffer, MemoryPlacement};
 pub use netlink::{Existing, Link, LinkEvent, LinkMonitor, Netlink, Prefix};
-pub use numa::{NumaPolicy, cpus_of_node, node_of_cpu, nodes, set_thread_policy};
+pub use numa::{NumaPolicy, ProcessMemory, cpus_of_node, node_of_cpu, nodes, set_thread_policy, thread_policy};
 pub use poll::{Interest, Waker, poll};
 pub use thread::{CpuSet, current_thread_id, set_thread_affinity, set_thread_name, thread_affinity, thread_cpu_time};
 pub use tun::{Tun, TunOptions};

@@ -56,6 +56,10 @@ impl Buffer {
             if let Ok(buffer) = map_anonymous(mapped, libc::MAP_HUGETLB) {
                 return Ok(buffer);
             }
+            static SAID: std::sync::Once = std::sync::Once::new();
+            SAID.call_once(|| {
+                log::warn!("no reserved huge pages are free (vm.nr_hugepages): buffers use transparent ones, if any");
+            });
             let buffer = map_anonymous(mapped, 0)?;
             // SAFETY: advice on a mapping of our own. A kernel without transparent huge pages refuses; the memory is
             // as good without.
