@@ -90,11 +90,12 @@ impl Candidate {
             && (!self.is_tcp || same_tcp(&a[first.transport..first.payload], &b[self.transport..self.payload]))
     }
 
-    /// Is the transport checksum right?
+    /// Are the checksums right, the transport's and in IPv4 the header's? What is merged gets new ones.
     pub(super) fn has_valid_checksum(&self, buffer: &[u8]) -> bool {
         let bytes = &buffer[self.span.range()];
-        let transport = &bytes[self.transport..];
-        checksum::finish(checksum::add(self.pseudo_header_sum(bytes, transport.len()), transport)) == 0
+        let (ip, transport) = bytes.split_at(self.transport);
+        let ip_is_valid = self.is_ipv6 || checksum::finish(checksum::add(0, ip)) == 0;
+        ip_is_valid && checksum::finish(checksum::add(self.pseudo_header_sum(bytes, transport.len()), transport)) == 0
     }
 
     /// The pseudo-header's sum for a transport length that may be another than this packet's.
@@ -128,7 +129,7 @@ fn same_ipv6(a: &[u8], b: &[u8]) -> bool {
     a[..4] == b[..4] && a[7] == b[7]
 }
 
-/// Acknowledgement, header length, window and options equal; flags but PSH are the same in every mergeable segment.
+/// Acknowledgement, header length, window, urgent pointer and options equal; flags but PSH are the same in every mergeable segment.
 fn same_tcp(a: &[u8], b: &[u8]) -> bool {
-    a[8..13] == b[8..13] && a[14..16] == b[14..16] && a[20..] == b[20..]
+    a[8..13] == b[8..13] && a[14..16] == b[14..16] && a[18..] == b[18..]
 }

@@ -97,8 +97,14 @@ fn tcp_rules() {
     apart(&Flow::tcp4(2).packet(2, 100, ACK, &[2; 100])); // another flow
     apart(&flow.packet(3, 100, ACK, &[2; 100])); // identification out of step, without DF
     assert!(!joins(&flow.packet(1, 0, ACK | PSH, &[1; 100]), &second), "nothing follows PSH");
-    for (at, what) in [(1, "TOS"), (8, "TTL"), (20 + 11, "acknowledgement"), (20 + 15, "window"), (20 + 25, "options")]
-    {
+    for (at, what) in [
+        (1, "TOS"),
+        (8, "TTL"),
+        (20 + 11, "acknowledgement"),
+        (20 + 15, "window"),
+        (20 + 19, "urgent pointer"),
+        (20 + 25, "options"),
+    ] {
         assert!(!joins(&first, &patched(&flow, &second, at, 0x55)), "{what}");
     }
     let dont_fragment = |packet: &[u8]| patched(&flow, packet, 6, 0x40);
@@ -131,6 +137,16 @@ fn a_wrong_checksum_is_never_vouched_for() {
             assert!(all.contains(&plain(&packets[bad])), "{flow:?}: packet {bad} is not written as it came");
             assert_eq!(all.len(), [2, 3, 3, 2][bad]);
         }
+    }
+}
+
+#[test]
+fn a_wrong_ip_header_checksum_is_not_mended() {
+    let flow = Flow::tcp4(1);
+    for bad in 0..2 {
+        let mut packets = train(&flow, 2, 100, ACK);
+        packets[bad][10] ^= 1;
+        assert!(!joins(&packets[0], &packets[1]), "packet {bad}");
     }
 }
 
