@@ -210,14 +210,15 @@ class Lab:
         return subprocess.run(argv, check=False, timeout=timeout_s + 5).returncode == 0
 
     def iperf3(self, client: str, *options: str, target: str | None = None, seconds: float = 1) -> dict[str, Any]:
-        """Runs iperf3 from one side to the other and returns its report."""
+        """Runs iperf3 from one side to the other, for so long or as `-n` says, and returns its report."""
         server_side = "b" if client == "a" else "a"
         target = target or INNER[server_side]
         log = self.folder / "iperf3-server.log"
         server = self.popen(server_side, "timeout", "30", "iperf3", "-s", "-1", "--forceflush", log=log)
         wait_until(lambda: "Server listening" in log.read_text(), "iperf3 server")
+        end_condition = () if "-n" in options else ("-t", str(seconds))
         report = json.loads(
-            self.run(client, "timeout", "25", "iperf3", "-c", target, "-t", str(seconds), "-J", *options, timeout_s=30)
+            self.run(client, "timeout", "25", "iperf3", "-c", target, *end_condition, "-J", *options, timeout_s=30)
         )
         server.wait(timeout=10)
         assert "error" not in report, report["error"]

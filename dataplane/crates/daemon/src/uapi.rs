@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 use std::io::{self, BufRead, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use wirelane_protocol::{
     AllowedIpChange, DeviceChange, DeviceSnapshot, PeerChange, PresharedKey, PrivateKey, PublicKey,
@@ -142,7 +142,7 @@ impl SetParser {
             "remove" => peer.remove = flag(value)?,
             "update_only" => peer.update_only = flag(value)?,
             "preshared_key" => peer.preshared_key = Some(PresharedKey::from_hex(value).ok()?),
-            "endpoint" => peer.endpoint = Some(value.parse::<SocketAddr>().ok()?),
+            "endpoint" => peer.endpoint = Some(endpoint(value)?),
             "persistent_keepalive_interval" => peer.persistent_keepalive_s = Some(value.parse().ok()?),
             "replace_allowed_ips" => peer.replace_allowed_ips = flag(value)?,
             "allowed_ip" => {
@@ -163,6 +163,22 @@ impl SetParser {
 fn private_key(value: &str) -> Option<Option<PrivateKey>> {
     let key = PrivateKey::from_hex(value).ok()?;
     Some(value.bytes().any(|digit| digit != b'0').then_some(key))
+}
+
+/// Address and port; a link-local IPv6 address may have its interface behind it, by name as `wg` writes it or by number.
+fn endpoint(value: &str) -> Option<SocketAddr> {
+    if let Ok(address) = value.parse() {
+        return Some(address);
+    }
+    let (address, rest) = value.strip_prefix('[')?.split_once('%')?;
+    let (interface, port) = rest.split_once("]:")?;
+    let scope = rustix::net::netdevice::name_to_index(socket_for_names()?, interface).ok()?;
+    Some(SocketAddrV6::new(address.parse().ok()?, port.parse().ok()?, 0, scope).into())
+}
+
+/// The kernel looks names up through any socket.
+fn socket_for_names() -> Option<UdpSocket> {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).or_else(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).ok()
 }
 
 fn flag(value: &str) -> Option<bool> {
@@ -226,13 +242,23 @@ mod tests {
             "set=1\nprivate_key={key}\nlisten_port=51820\nfwmark=7\nreplace_peers=true\npublic_key={key}\n\
              preshared_key={key}\nendpoint=[fe80::1%3]:5\nreplace_allowed_ips=true\nallowed_ip=10.0.0.0/8\n\
              allowed_ip=-fd00::/64\npersistent_keepalive_interval=25\nprotocol_version=1\npublic_key={key}\nremove=true\n\n"
-        )
-        .replace("%3", ""));
+        ));
+        assert_eq!(change.peers[0].endpoint, Some("[fe80::1%3]:5".parse().unwrap()));
         assert_eq!((change.listen_port, change.fwmark, change.replace_peers), (Some(51820), Some(7), true));
         assert_eq!(change.peers.len(), 2);
         assert_eq!(change.peers[0].allowed_ips.len(), 2);
         assert!(change.peers[0].allowed_ips[1].remove && change.peers[1].remove);
         assert_eq!(change.peers[0].persistent_keepalive_s, Some(25));
+    }
+
+    #[test]
+    fn a_link_local_endpoint_names_its_interface() {
+        assert_eq!(endpoint("[fe80::1%lo]:7"), Some("[fe80::1%1]:7".parse().unwrap()));
+        for wrong in
+            ["[fe80::1%nowhere]:7", "[fe80::1%]:7", "fe80::1%lo:7", "[fe80::1%lo]", "[::1%lo]:70000", "[%lo]:7"]
+        {
+            assert_eq!(endpoint(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl<'a> Control<'a> {
 
     fn sleep_until(&mut self, next: Option<Instant>) -> io::Result<()> {
         let now = self.shared.now();
-        let timeout = next.map_or(LONGEST_SLEEP, |next| next.since(now).min(LONGEST_SLEEP));
+        let until_next = next.map(|next| next.since(now));
+        let timeout = until_next.into_iter().chain(self.link.longest_wait()).fold(LONGEST_SLEEP, Duration::min);
         // A deadline that passes while it is computed is not worth a turn of its own.
         let timeout = timeout.max(SHORTEST_SLEEP);
         let descriptors =

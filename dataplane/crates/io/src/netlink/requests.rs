@@ -10,6 +10,9 @@ use std::str::FromStr;
 
 // linux/if_link.h, linux/rtnetlink.h
 const IFLA_GSO_MAX_SIZE: u16 = 41;
+const IFLA_NEW_NETNSID: u16 = 45;
+const IFLA_TARGET_NETNSID: u16 = 46;
+const IFLA_NEW_IFINDEX: u16 = 49;
 const RTNH_F_ONLINK: u8 = 4;
 const IFLA_STATS64: u16 = 23;
 /// Offset of `tx_dropped` in struct rtnl_link_stats64, eighth of its 64-bit counters.
@@ -88,6 +91,25 @@ impl Link {
     }
 }
 
+/// An interface in another network namespace, as this one names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    pub(super) namespace: i32,
+    pub(super) index: u32,
+}
+
+impl Elsewhere {
+    /// From the body of an RTM_DELLINK message: where the interface has gone, if it has not gone for good.
+    pub(super) fn parse(body: &[u8], index: u32) -> Option<Self> {
+        let find = |wanted| {
+            let mut values = attributes(body, IFINFOMSG_LEN).filter(|(kind, _)| *kind == wanted);
+            values.next().and_then(|(_, value)| value.first_chunk().copied())
+        };
+        let namespace = i32::from_ne_bytes(find(IFLA_NEW_NETNSID)?);
+        Some(Self { namespace, index: find(IFLA_NEW_IFINDEX).map_or(index, u32::from_ne_bytes) })
+    }
+}
+
 /// A connection to the kernel's routing tables.
 #[derive(Debug)]
 pub struct Netlink {
@@ -103,7 +125,16 @@ impl Netlink {
 
     /// State of the interface with this index.
     pub fn link(&mut self, index: u32) -> io::Result<Link> {
+        self.get_link(Request::new(libc::RTM_GETLINK, libc::NLM_F_REQUEST, &ifinfomsg(index, 0, 0)))
+    }
+
+    /// State of an interface in another namespace. Needs CAP_NET_ADMIN over that.
+    pub(super) fn link_elsewhere(&mut self, Elsewhere { namespace, index }: Elsewhere) -> io::Result<Link> {
         let request = Request::new(libc::RTM_GETLINK, libc::NLM_F_REQUEST, &ifinfomsg(index, 0, 0));
+        self.get_link(request.attribute(IFLA_TARGET_NETNSID, &namespace.to_ne_bytes()))
+    }
+
+    fn get_link(&mut self, request: Request) -> io::Result<Link> {
         let mut link = None;
         self.exchange(request, |answer| {
             link = Link::parse(answer.body);

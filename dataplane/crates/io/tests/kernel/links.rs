@@ -1,5 +1,7 @@
-use crate::{ip, prefix, run_in_namespace};
+use crate::{in_namespace, ip, prefix, run_in_namespace};
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 use wirelane_io::{Existing, LinkEvent, LinkMonitor, Netlink, Tun, TunOptions};
 
 fn ip_output(arguments: &str) -> String {
@@ -27,6 +29,51 @@ fn a_device_is_made_configured_watched_and_removed() {
         drop(tun);
         assert_eq!(drain(&mut monitor), [LinkEvent::Removed]);
     });
+}
+
+/// Events until `expected` have come, in order.
+fn expect(monitor: &mut LinkMonitor, expected: &[LinkEvent]) {
+    let (mut seen, start) = (Vec::new(), Instant::now());
+    while seen != expected && start.elapsed() < Duration::from_secs(10) {
+        seen.extend(drain(monitor));
+        std::thread::sleep(monitor.longest_wait().unwrap_or(Duration::from_millis(10)));
+    }
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_device_that_moves_to_another_namespace_is_watched_there() {
+    // Runs `ip` in its namespace with every line that comes.
+    let (lines, to_run): (_, Receiver<String>) = channel();
+    let (thread_id, its_id) = channel();
+    let Some(other) = in_namespace("another namespace", move || {
+        thread_id.send(wirelane_io::current_thread_id()).unwrap();
+        to_run.iter().for_each(|line| drop(ip_output(&line)));
+    }) else {
+        return;
+    };
+    let other_id = its_id.recv().unwrap();
+    run_in_namespace("a device that moves", move || {
+        let tun = Tun::create(&TunOptions::new("wl0")).unwrap();
+        let mut monitor = LinkMonitor::new(tun.index()).unwrap();
+        tun.set_up(true).unwrap();
+        expect(&mut monitor, &[LinkEvent::Mtu(1500), LinkEvent::Down, LinkEvent::Up]);
+        assert_eq!(monitor.longest_wait(), None);
+        ip_output(&format!("link set wl0 netns {other_id}"));
+        expect(&mut monitor, &[LinkEvent::Down]);
+        assert!(monitor.longest_wait().is_some());
+        lines.send("link set wl0 mtu 1300 up".to_owned()).unwrap();
+        expect(&mut monitor, &[LinkEvent::Mtu(1300), LinkEvent::Up]);
+        lines.send(format!("link set wl0 netns {}", wirelane_io::current_thread_id())).unwrap();
+        expect(&mut monitor, &[LinkEvent::Down]);
+        tun.set_up(true).unwrap();
+        expect(&mut monitor, &[LinkEvent::Up]);
+        ip_output(&format!("link set wl0 netns {other_id}"));
+        expect(&mut monitor, &[LinkEvent::Down]);
+        lines.send("link del wl0".to_owned()).unwrap();
+        expect(&mut monitor, &[LinkEvent::Removed]);
+    });
+    other.join().unwrap();
 }
 
 #[test]
