@@ -11,8 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How often an interface in another namespace is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often an interface in another namespace is looked at. A call from a peer that comes in between its being set up
+/// and being looked at is lost, and repeated five seconds later only.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What happened to the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
