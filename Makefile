@@ -14,6 +14,7 @@ WIRELANE := dataplane/target/release/wirelane
 RUST_SOURCES := $(shell find dataplane -path dataplane/target -prune -o \( -name '*.rs' -o -name '*.c' -o -name 'Cargo.*' \) -print)
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
 TUNE_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -91,6 +92,11 @@ test: setup $(VENV)/.test-tools ## all tests: data plane, dashboard, service, na
 .PHONY: bench-tuner
 bench-tuner: $(VENV)/.installed ## does the search find the optimum, and does its answer hold? tables; simulated
 	$(BIN)/python -m benchmarks.tuner $(BENCH_ARGS)
+
+.PHONY: bench-dataplane
+bench-dataplane: $(WIRELANE) ## wirelane beside other user-space WireGuards, as ratios (root; BENCH_ARGS="--quick")
+	cd dataplane && cargo build --release --locked --example udp_load -p wirelane-io
+	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" python3 benchmarks/dataplane/bench.py $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder

@@ -14,9 +14,9 @@ use crate::inbound::InboundBatch;
 use crate::outbound::OutboundBatch;
 use crate::shared::Shared;
 
-/// A receive batch with so many bytes is handed on although more may be waiting: what follows should find it in the
-/// cache, and a GRO batch is a unit of its own.
-pub const FULL_BATCH_BYTES: usize = 32 << 10;
+/// A receive batch with so many bytes is handed on although more may be waiting. A super-packet of the sender's TUN
+/// comes as two GRO batches, a large and a small one: both should be here to be put together again.
+pub const FULL_BATCH_BYTES: usize = 64 << 10;
 
 /// What a step of a collector came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,8 +121,8 @@ impl TunCollector {
         self.fill(shared, batch, &mut splitter, &peer, codepoint, counters, &mut hand_on)
     }
 
-    /// Appends the segments. What of a super-packet does not fit into one send stays in the batch, for the next packet
-    /// to join: sends are as large as they can be as long as there is more to send.
+    /// Appends the segments. A super-packet stays in one batch where the buffer has room, even if that takes two sends:
+    /// the other end then puts it together again as it was.
     #[allow(clippy::too_many_arguments)]
     fn fill(
         &self,

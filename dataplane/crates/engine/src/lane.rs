@@ -10,7 +10,6 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use wirelane_crypto::{Aead, Backend};
 use wirelane_io::{LinkMonitor, Netlink, Tun, TunOptions, UdpOptions, UdpPair};
-use wirelane_packet::{MAX_GSO_BYTES, TAG_LEN, TRANSPORT_HEADER_LEN};
 use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 
 use crate::aead::ThreadAead;
@@ -374,17 +373,5 @@ pub fn open_tun(interface: &str, tuning: &Tuning) -> Result<Arc<Tun>, StartError
     let failed = || while_doing(format!("{interface}: cannot set the MTU"));
     let mut netlink = Netlink::open().map_err(failed())?;
     netlink.set_mtu(tun.index(), DEFAULT_MTU).map_err(failed())?;
-    limit_super_packets(&tun, &mut netlink, DEFAULT_MTU as usize);
     Ok(Arc::new(tun))
-}
-
-/// Makes the kernel build super-packets that fit into one UDP_SEGMENT send with the tunnel's overhead. A kernel that
-/// refuses costs a second, smaller send for each of them.
-pub fn limit_super_packets(tun: &Tun, netlink: &mut Netlink, mtu: usize) {
-    let datagram = mtu.next_multiple_of(16).min(mtu) + TRANSPORT_HEADER_LEN + TAG_LEN;
-    let segments = (MAX_GSO_BYTES / datagram).min(wirelane_packet::MAX_GSO_SEGMENTS);
-    let bytes = (segments * mtu).min(MAX_GSO_BYTES);
-    if let Err(error) = netlink.set_gso_max_size(tun.index(), bytes as u32) {
-        log::debug!("{}: cannot limit super-packets to {bytes} bytes: {error}", tun.name());
-    }
 }

@@ -33,7 +33,8 @@ pub const TAG_LEN: usize = 16;
 pub const PADDING: usize = 16;
 /// Most datagrams in one UDP_SEGMENT send (Linux UDP_MAX_SEGMENTS before 6.9; later kernels allow 128).
 pub const MAX_GSO_SEGMENTS: usize = 64;
-/// Most bytes in one UDP_SEGMENT send: a UDP datagram may carry 65,507 over IPv4, less with IP options.
-pub const MAX_GSO_BYTES: usize = 65_000;
+/// Most bytes in one UDP_SEGMENT send. With link, IP and UDP headers it must stay below 65,536, the usual gso_max_size:
+/// what is larger the kernel cuts into packets before the device sees it.
+pub const MAX_GSO_BYTES: usize = 65_400;
 /// Largest packet that the TUN hands over or takes: 65,535 bytes and the vnet header.
 pub const MAX_TUN_READ: usize = 65_535 + VNET_HEADER_LEN;

@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::str::FromStr;
 
 // linux/if_link.h, linux/rtnetlink.h
-const IFLA_GSO_MAX_SIZE: u16 = 41;
 const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_NEW_IFINDEX: u16 = 49;
@@ -151,12 +150,6 @@ impl Netlink {
     /// Set an interface's MTU in bytes.
     pub fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
         self.acknowledged(libc::RTM_NEWLINK, 0, &ifinfomsg(index, 0, 0), |r| r.attribute_u32(libc::IFLA_MTU, mtu))
-    }
-
-    /// Limit the super-packets that the kernel makes for an interface, in bytes: such that one of them fits into one
-    /// UDP_SEGMENT send after the tunnel's overhead.
-    pub fn set_gso_max_size(&mut self, index: u32, bytes: u32) -> io::Result<()> {
-        self.acknowledged(libc::RTM_NEWLINK, 0, &ifinfomsg(index, 0, 0), |r| r.attribute_u32(IFLA_GSO_MAX_SIZE, bytes))
     }
 
     /// Give an interface an address; one that it has already is no error. IPv6 addresses are usable at once: a tunnel

@@ -110,7 +110,6 @@ fn addresses_and_routes_over_several_lanes() {
         for (i, lane) in lanes.iter().enumerate() {
             netlink.add_address(lane.index(), prefix(&format!("198.18.128.{}/31", 2 * i))).unwrap();
             netlink.add_address(lane.index(), prefix(&format!("fd00::{i}:1/112"))).unwrap();
-            netlink.set_gso_max_size(lane.index(), 60_000).unwrap();
             netlink.set_up(lane.index(), true).unwrap();
         }
         netlink.add_address(1, prefix("198.19.1.1/32")).unwrap();
@@ -126,7 +125,6 @@ fn addresses_and_routes_over_several_lanes() {
         assert!(v4.contains("src 198.19.1.1") && v4.contains("nexthop dev wl0") && v4.contains("dev wl1"), "{v4}");
         let v6 = ip_output("-6 route show fd01::/64");
         assert!(v6.contains("wl0") && v6.contains("wl1"), "{v6}");
-        assert!(ip_output("-d link show wl0").contains("gso_max_size 60000"));
         assert!(ip_output("addr show wl1").contains("198.18.128.2/31"));
         netlink.delete_route(prefix("198.19.2.0/24")).unwrap();
         assert_eq!(ip_output("route show 198.19.2.0/24"), "");

@@ -114,7 +114,7 @@ fn a_full_super_packet_needs_two_sends_at_an_mtu_of_1420() {
         let count = splitter.fill(&mut batch);
         runs.extend(batch.gso_runs(0..count, 64).map(|run| (run.segments.len(), run.segment_len)));
     }
-    assert_eq!(runs, [(44, 1452), (4, 1452)]);
+    assert_eq!(runs, [(45, 1452), (3, 1452)]);
 }
 
 #[test]
