@@ -83,11 +83,11 @@ Found = dict[str, dict[str, list[Run]]]
 
 
 def _row(cells: Sequence[object]) -> None:
-    print("|", " | ".join(map(str, cells)), "|")  # noqa: T201
+    print("|", " | ".join(map(str, cells)), "|")
 
 
 def _head(title: str, cells: Sequence[str]) -> None:
-    print(f"\n**{title}**\n")  # noqa: T201
+    print(f"\n**{title}**\n")
     _row(cells)
     _row(["---"] * len(cells))
 
