@@ -8,6 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+DEFAULT_TRIALS = 12
+DEFAULT_SECONDS = 3.0
+DEFAULT_SAMPLES_IN_BUDGET = 110
+"""Samples that the default budget has time for: 330 seconds with samples of three."""
+
 
 class DriverName(StrEnum):
     """Testbeds that `wiretune tune` can make on the spot."""
@@ -52,8 +57,13 @@ def tune_command(
         DriverName,
         typer.Option(help="netns: two namespaces on this machine, needs root. sim: the cost model, needs nothing."),
     ] = DriverName.NETNS,
-    trials: Annotated[int, typer.Option(min=1, max=10_000, help="Candidates to try, the baseline not counted.")] = 12,
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of one sample.")] = 3.0,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000, help="Candidates to try. Default: up to 12, as many as fit five minutes and a half."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of one sample.")] = DEFAULT_SECONDS,
     repeats: Annotated[int, typer.Option(min=1, max=50, help="Most blocks a trial during the search.")] = 4,
     finalists: Annotated[int, typer.Option(min=1, max=10, help="Best candidates that are measured again.")] = 3,
     playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds that choose the best of them.")] = 6,
@@ -72,7 +82,9 @@ def tune_command(
         list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
     ] = None,
     sampler: Annotated[SamplerName, typer.Option(help="How candidates are chosen.")] = SamplerName.TPE,
-    time_budget: Annotated[float | None, typer.Option(min=1, help="Seconds for everything.")] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(min=1, help="Seconds for everything. Default: no limit once --trials is given.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="For a search that can be repeated.")] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the result here: baseline, best, gain, every trial.")
@@ -104,6 +116,8 @@ def tune_command(
     from app.cli.tune import TuneRequest, tune  # noqa: PLC0415
     from app.settings import Settings  # noqa: PLC0415
 
+    if trials is None and time_budget is None:
+        time_budget = DEFAULT_SAMPLES_IN_BUDGET * max(DEFAULT_SECONDS, seconds)
     simulation: dict[str, Any] | None = None
     if testbed is DriverName.SIM:
         simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores, "noise_ratio": sim_noise}
@@ -112,7 +126,7 @@ def tune_command(
         "label": "wiretune tune",
         "objective": objective.value,
         "engines": [one.value for one in engine] if engine else None,
-        "trials": trials,
+        "trials": trials or DEFAULT_TRIALS,
         "sample_seconds": seconds,
         "repeats": repeats,
         "finalists": finalists,
