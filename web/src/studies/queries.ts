@@ -83,7 +83,9 @@ export function useStudyAction(id: string) {
           ? api.POST("/api/v1/studies/{study_id}/cancel", { params })
           : api.POST("/api/v1/studies/{study_id}/resume", { params }),
       ),
-    onSuccess: (study: StudyView) => {
+    onSuccess: async (study: StudyView) => {
+      // An answer still on its way may be older than this one, and would hide it for good.
+      await client.cancelQueries({ queryKey: studyKeys.one(id) });
       client.setQueryData(studyKeys.one(id), study);
       void client.invalidateQueries({ queryKey: studyKeys.list });
     },
