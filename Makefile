@@ -87,7 +87,7 @@ check: $(VENV)/.installed $(VENV)/.rust web/node_modules/.installed ## linters, 
 test: setup $(VENV)/.test-tools ## all tests: data plane, dashboard, service, namespaces, browser
 	cd dataplane && cargo test --release --locked --quiet
 	cd web && npm test
-	$(SUDO) $(BIN)/pytest
+	$(SUDO) $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: bench-tuner
 bench-tuner: $(VENV)/.installed ## does the search find the optimum, and does its answer hold? tables; simulated
