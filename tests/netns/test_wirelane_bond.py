@@ -36,7 +36,8 @@ def test_two_elephants_do_not_share_a_lane(two: Lab, head: str) -> None:
     assert report["sum_received"]["bytes"] > 5_000_000
     carried = [after - earlier for after, earlier in zip(tx_bytes(gateways, "a"), before, strict=True)]
     assert min(carried) > 0.25 * sum(carried), f"one lane has both: {carried}, {gateways.bond_stats('a')}"
-    assert [lane["handshakes"] for lane in gateways.ask("a", "stats")] == [1, 1]
+    # Both ends may ask for a lane's first session at once; then there are two handshakes.
+    assert all(1 <= lane["handshakes"] <= 2 for lane in gateways.ask("a", "stats")), gateways.ask("a", "stats")
     bond = gateways.bond_stats("a")
     assert bond["flows_placed"] >= 3 and [thread["stage"] for thread in bond["threads"]] == ["read"]
     assert two.iperf3("a", "-R", "-P", "4", target=f"{INSIDE['b']}.1")["sum_received"]["bytes"] > 5_000_000
