@@ -96,6 +96,10 @@ test: setup $(VENV)/.test-tools ## all tests: data plane, dashboard, service, na
 bench-tuner: $(VENV)/.installed ## does the search find the optimum, and does its answer hold? tables; simulated
 	$(BIN)/python -m benchmarks.tuner $(BENCH_ARGS)
 
+.PHONY: bench-netns
+bench-netns: setup ## do the verdicts of five studies agree, does an A/A study find nothing? on real packets (root)
+	$(SUDO) $(BIN)/python -m benchmarks.netns $(BENCH_ARGS)
+
 .PHONY: bench-dataplane
 bench-dataplane: $(WIRELANE) ## wirelane beside other user-space WireGuards, as ratios (root; BENCH_ARGS="--quick")
 	cd dataplane && cargo build --release --locked --example udp_load -p wirelane-io
