@@ -114,6 +114,11 @@ class History(_Value):
         )
 
     @cached_property
+    def searched(self) -> tuple[BlockRecord, ...]:
+        """Counted blocks of baseline and search."""
+        return tuple(block for block in self.counted if block.phase in ("baseline", "search"))
+
+    @cached_property
     def _by_arm(self) -> dict[tuple[Arm, Phase], list[BlockRecord]]:
         arms: dict[tuple[Arm, Phase], list[BlockRecord]] = {}
         for block in self.counted:
@@ -135,6 +140,12 @@ class History(_Value):
         """What the search blocks of a trial say together: infeasible if one of them is or if their median violates a
         constraint, the median of those measured, else the last fault; None before the first block."""
         return self.judged(number, constraints, "search")
+
+    def is_infeasible(self, number: int, constraints: Sequence[Constraint] = ()) -> bool:
+        """Whether `trial_outcome` is infeasible."""
+        if constraints:
+            return isinstance(self.trial_outcome(number, constraints), Infeasible)
+        return any(isinstance(block.outcome, Infeasible) for block in self.of(number, "search"))
 
     def judged(
         self, number: int, constraints: Sequence[Constraint], *phases: Phase

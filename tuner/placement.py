@@ -193,8 +193,8 @@ def canonical(
     alternatives = [sets]
     if mirror and topologies["a"] == topologies["b"]:
         alternatives.append({("b" if gateway == "a" else "a", stage): cpus for (gateway, stage), cpus in sets.items()})
-    found = [form for sets_ in alternatives for form in _relabelled(sets_, topologies, shared_machine)]
-    best = min(found, key=_in_order, default=sets)
+    forms = [_least_relabelled(alternative, topologies, shared_machine) for alternative in alternatives]
+    best = min((form for form in forms if form is not None), key=_in_order, default=sets)
     stages = {
         gateway: StageCpuSets(
             **{stage: format_cpulist(cpus) for (owner, stage), cpus in best.items() if owner == gateway}
@@ -218,18 +218,25 @@ def _reachable_sets(candidate: Candidate) -> _Sets:
     return sets
 
 
-def _relabelled(sets: _Sets, topologies: Mapping[Gateway, Topology], shared_machine: bool) -> Iterator[_Sets]:
-    """Every canonical relabelling of the sets that keeps the order of each stage's threads."""
+def _least_relabelled(sets: _Sets, topologies: Mapping[Gateway, Topology], shared_machine: bool) -> _Sets | None:
+    """The first in order of the relabellings that keep the order of each stage's threads; None where none does."""
     if shared_machine:
-        yield from _relabelled_on_host(sets, topologies["a"])
-        return
-    ends = {gateway: {key: cpus for key, cpus in sets.items() if key[0] == gateway} for gateway in GATEWAYS}
-    for a in _relabelled_on_host(ends["a"], topologies["a"]):
-        for b in _relabelled_on_host(ends["b"], topologies["b"]):
-            yield a | b
+        return min(_relabelled_on_host(sets, topologies["a"]), key=_in_order, default=None)
+    # Two hosts are relabelled one without the other, so that the least of both together is the least of each.
+    least: _Sets = {}
+    for gateway in GATEWAYS:
+        own = {key: cpus for key, cpus in sets.items() if key[0] == gateway}
+        form = min(_relabelled_on_host(own, topologies[gateway]), key=_in_order, default=None)
+        if form is None:
+            return None
+        least |= form
+    return least
 
 
 def _relabelled_on_host(sets: _Sets, topology: Topology) -> Iterator[_Sets]:
+    if not sets:
+        yield {}
+        return
     keys = sorted(sets, key=lambda key: (key[0], _STAGE_ORDER.index(key[1])))
     position = {key: {cpu: k for k, cpu in enumerate(cpus)} for key, cpus in sets.items()}
 

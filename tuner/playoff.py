@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from tuner.history import History
 from tuner.outcomes import Measured
 from tuner.standings import LOSING_CHANCE, Standings
 
@@ -24,6 +25,8 @@ class Playoff:
     choose the winner."""
 
     standings: Standings
+    history: History
+    """Of the playoff; the standings are those of the search."""
     finalists: tuple[int, ...]
     out: frozenset[int]
     """Finalists that broke."""
@@ -59,10 +62,10 @@ class Playoff:
     @cached_property
     def _observations(self) -> list[tuple[int, int, float]]:
         """(round, arm, log score) of every measured block; arm 0 is the baseline, k + 1 the finalist k."""
-        history, objective = self.standings.history, self.standings.objective
+        objective = self.standings.objective
         found = []
         for k, number in enumerate((None, *self.finalists)):
-            for block in history.of(number, "playoff"):
+            for block in self.history.of(number, "playoff"):
                 if isinstance(block.outcome, Measured):
                     merits = objective.log_merits(block.outcome.metrics)
                     found.append((block.index, k, sum(merits) / len(merits)))

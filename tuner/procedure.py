@@ -127,9 +127,10 @@ class Procedure:
     _latest: dict[str, Standings] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def _standings(self, history: History) -> Standings:
-        """The race at this moment, worked out once for the several questions of one step."""
+        """The race at this moment, worked out once for the several questions of one step and for all that follows the
+        search."""
         latest = self._latest.get("")
-        if latest is None or latest.history is not history:
+        if latest is None or not latest.holds_for(history):
             latest = self._latest[""] = Standings(self.settings, history)
         return latest
 
@@ -291,7 +292,7 @@ class Procedure:
 
     def _playoff(self, finalists: Sequence[int], history: History) -> Playoff:
         out = frozenset(number for number in finalists if self._broke(history, number))
-        return Playoff(self._standings(history), tuple(finalists), out)
+        return Playoff(self._standings(history), history, tuple(finalists), out)
 
     def _rounds(self, history: History, phase: Phase, arms: Sequence[Arm], rounds: int) -> MeasureBlock | None:
         """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""

@@ -6,14 +6,12 @@ import json
 import math
 import random
 import warnings
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from statistics import fmean
 from types import TracebackType
 from typing import Literal, Self
 
@@ -26,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.candidate import Candidate
 from tuner.constraints import Constraint
 from tuner.journal import StudyJournal
+from tuner.known import CANDIDATE_KEY, NUMBER, ORIGIN, PARAMS, STANDARD_ERROR, Known, ToldTrial
 from tuner.objectives import Objective
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.samplers import SamplerName, make_sampler
@@ -42,9 +41,6 @@ was tried before and this is next to it; it is the next point of the grid."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", message="Argument ``group``", category=optuna.exceptions.ExperimentalWarning)
 
-# User attributes of an Optuna trial. A trial without a number was never handed out.
-_NUMBER, _CANDIDATE_KEY, _PARAMS, _ORIGIN = "number", "candidate_key", "params", "origin"
-_STANDARD_ERROR = "standard_error"
 # Names of constraints; Optuna calls a trial feasible while all are at most 0, and every told trial needs a value.
 _FEASIBLE = "feasible"
 # User attribute of the study: its space and objective.
@@ -53,11 +49,12 @@ _STARTUP_TRIALS = 3
 _BASELINE_ERROR = 0.02
 _SURROGATE_SHARE = 0.8
 _MODELLED = 60
+# A sampler of densities sees all trials up to so many, then the best and the latest of them: its time grows with them.
+_SAMPLED, _SAMPLED_BEST = 200, 50
 _LEADERS = 6
 _TWICE_REMOVED = 60
 _RANDOM_POINTS = 100
 _VALUES = "log merits"
-_DOOMED_AFTER = 3
 _SCANNED_POINTS = 20_000
 _GUESSES = 200
 
@@ -74,35 +71,6 @@ class Asked:
     expected_gain: float | None = None
     """What the surrogate expected the most promising untried candidate to add to the best, as a ratio; None: not
     enough is known, or the sampler is one for comparison."""
-
-
-def _is_feasible(trial: FrozenTrial) -> bool:
-    return all(violation <= 0 for violation in trial.constraints.values())
-
-
-def _merit(trial: FrozenTrial) -> float:
-    return fmean(trial.values)
-
-
-class _Known:
-    """What one ask needs to know of the trials so far."""
-
-    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
-        told = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING and _NUMBER in trial.user_attrs]
-        feasible = [trial for trial in told if _is_feasible(trial)]
-        self.numbers = [trial.user_attrs[_NUMBER] for trial in trials if _NUMBER in trial.user_attrs]
-        self.waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        self.tried = {trial.user_attrs[_CANDIDATE_KEY] for trial in (*told, *running)}
-        self.warm_starts = sum(trial.user_attrs.get(_ORIGIN) == "warm_start" for trial in trials)
-        self.beyond_warm_starts = sum(trial.user_attrs[_ORIGIN] != "warm_start" for trial in (*told, *running))
-        self.feasible = sorted(feasible, key=lambda trial: -_merit(trial))
-        self.infeasible = [trial for trial in told if not _is_feasible(trial)]
-        self.leaders: list[Params] = [trial.user_attrs[_PARAMS] for trial in self.feasible]
-        worked = {value for params in self.leaders for value in params.items()}
-        broken = Counter(value for trial in self.infeasible for value in trial.user_attrs[_PARAMS].items())
-        # Values of tunables with which several candidates were infeasible and none was not.
-        self.doomed = {value for value, times in broken.items() if times >= _DOOMED_AFTER and value not in worked}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +101,7 @@ class StudySearch:
         self._constraints = [constraint.in_words for constraint in constraints]
         self._study, self._journal, self._space, self._objective = study, journal, space, objective
         self._sampler, self._seed = sampler, seed
+        self._told: dict[int, ToldTrial] = {}
         self._keys: dict[tuple[tuple[str, str | int], ...], str] = {}
 
     @classmethod
@@ -183,7 +152,7 @@ class StudySearch:
                 self._enqueue(params, "warm_start")
 
     def _enqueue(self, params: Mapping[str, str | int], origin: Origin) -> None:
-        self._study.enqueue_trial(self._space.optuna_params(params), {_ORIGIN: origin}, skip_if_exists=False)
+        self._study.enqueue_trial(self._space.optuna_params(params), {ORIGIN: origin}, skip_if_exists=False)
 
     # -- ask ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +166,7 @@ class StudySearch:
 
     def _ask(self) -> Asked | None:
         trials = self._trials()
-        known = _Known(trials)
+        known = Known(trials, self._told)
         rng = random.Random(f"{self._seed} {len(trials)}")  # noqa: S311 (choices of a search, not secrets)
         promise = self._promise(known, rng) if self._sampler in ("tpe", "gp") else None
         if not known.waiting:
@@ -206,6 +175,8 @@ class StudySearch:
                 self._enqueue(params, "grid" if self._sampler == "grid" else "neighbour")
             elif self._sampler == "grid":
                 return None
+            elif self._sampler == "tpe" and len(known.told) > _SAMPLED:
+                self._enqueue(self._sampled(known, rng), "sampler")
         while True:
             # What the experts would try says little about the rest of the space.
             startup = _STARTUP_TRIALS + known.warm_starts
@@ -213,7 +184,7 @@ class StudySearch:
             trial = self._study.ask()
             candidate = self._space.suggest(trial)
             if candidate.key not in known.tried:
-                asked = self._hand_out(trial, candidate, 1 + max(known.numbers, default=-1))
+                asked = self._hand_out(trial, candidate, known.next_number)
                 return replace(asked, expected_gain=promise.expected_gain if promise else None)
             self._study.tell(trial, state=TrialState.FAIL)
             untried = self._untried(known, promise, rng)
@@ -221,21 +192,27 @@ class StudySearch:
                 return None
             self._enqueue(untried, "neighbour")
 
-    def _promise(self, known: _Known, rng: random.Random) -> _Promise | None:
+    def _sampled(self, known: Known, rng: random.Random) -> Params:
+        """What the sampler chooses by the trials that matter."""
+        few = optuna.create_study(
+            directions=self._study.directions, sampler=make_sampler(self._sampler, 0, rng.getrandbits(32))
+        )
+        few.add_trials(known.window(_SAMPLED_BEST, _SAMPLED - _SAMPLED_BEST))
+        return self._space.params_of(self._space.suggest(few.ask()))
+
+    def _promise(self, known: Known, rng: random.Random) -> _Promise | None:
         """Untried candidates around the best and at random, by what they are expected to add; None at the start."""
         if known.beyond_warm_starts < _STARTUP_TRIALS or len(known.feasible) < 3:
             return None
         # Merits are relative to the baseline: its own is 0, and what is near it is worth a look while little beats it.
         baseline = [(0.0, params, _BASELINE_ERROR)] if (params := self._baseline_params) else []
-        points = baseline + [
-            (_merit(trial), trial.user_attrs[_PARAMS], trial.user_attrs.get(_STANDARD_ERROR, 0.02))
-            for trial in known.feasible[:_MODELLED]
-        ]
+        points = baseline + [(t.merit, t.params, t.standard_error) for t in known.feasible[:_MODELLED]]
         surrogate = Surrogate([p for _, p, _ in points], [m for m, _, _ in points], [e**2 for _, _, e in points])
         leaders = sorted(points, key=lambda point: -point[0])[:_LEADERS]
         pool = [near for _, leader, _ in leaders for near in self._space.neighbours(leader)]
-        twice = [list(self._space.neighbours(rng.choice(pool))) for _ in range(_TWICE_REMOVED)]
-        pool += [rng.choice(near) for near in twice if near]
+        once = [rng.choice(pool) for _ in range(_TWICE_REMOVED)]
+        steps = [(params, moves) for params in once if (moves := self._space.moves(params))]
+        pool += [self._space.moved(params, rng.choice(moves)) for params, moves in steps]
         pool += [self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_RANDOM_POINTS)]
         mean, sd = surrogate.predict(pool)
         gain = expected_improvement(mean, sd, float(surrogate.measured()[0].max()))
@@ -253,23 +230,23 @@ class StudySearch:
         return self._space.params_of(baseline) if baseline in self._space else None
 
     @staticmethod
-    def _likely_feasible(known: _Known, pool: Sequence[Params]) -> NDArray[np.float64]:
+    def _likely_feasible(known: Known, pool: Sequence[Params]) -> NDArray[np.float64]:
         """Probability, roughly, that each is feasible: 1 of the feasible and 0 of the others, smoothed."""
         told = [
             *((trial, 1.0) for trial in known.feasible[:_MODELLED]),
             *((t, 0.0) for t in known.infeasible[-_MODELLED:]),
         ]
-        smooth = Surrogate([t.user_attrs[_PARAMS] for t, _ in told], [value for _, value in told], [0.02] * len(told))
+        smooth = Surrogate([t.params for t, _ in told], [value for _, value in told], [0.02] * len(told))
         return np.clip(smooth.predict(pool)[0], 0.01, 1.0)
 
     def _hand_out(self, trial: optuna.Trial, candidate: Candidate, number: int) -> Asked:
-        origin: Origin = trial.user_attrs.get(_ORIGIN, "sampler")
+        origin: Origin = trial.user_attrs.get(ORIGIN, "sampler")
         params = self._space.params_of(candidate)
-        for name, value in ((_CANDIDATE_KEY, candidate.key), (_ORIGIN, origin), (_PARAMS, params), (_NUMBER, number)):
+        for name, value in ((CANDIDATE_KEY, candidate.key), (ORIGIN, origin), (PARAMS, params), (NUMBER, number)):
             trial.set_user_attr(name, value)
         return Asked(number, candidate, origin, params)
 
-    def _own_proposal(self, known: _Known, promise: _Promise | None, rng: random.Random) -> Params | None:
+    def _own_proposal(self, known: Known, promise: _Promise | None, rng: random.Random) -> Params | None:
         """What to try in place of the sampler's choice: a point of the grid, or the most promising one near the best,
         because a sampler of densities passes by the last step to the best of a space of steps."""
         if self._sampler == "grid":
@@ -278,7 +255,7 @@ class StudySearch:
             return None
         return next(self._worth_trying(promise.pool, known), None)
 
-    def _untried(self, known: _Known, promise: _Promise | None, rng: random.Random) -> Params | None:
+    def _untried(self, known: Known, promise: _Promise | None, rng: random.Random) -> Params | None:
         """Parameters of a candidate not tried yet: the most promising, else next to a leader, else any, else None."""
         near: Iterator[Params] = iter(())
         if self._sampler in ("tpe", "gp"):
@@ -288,14 +265,14 @@ class StudySearch:
         guesses = (self._space.grid_params(rng.randrange(self._space.grid_size)) for _ in range(_GUESSES))
         return next(chain(near, self._worth_trying(guesses, known), self._grid_points(known.tried)), None)
 
-    def _neighbours_of_leaders(self, known: _Known, rng: random.Random) -> Iterator[Params]:
+    def _neighbours_of_leaders(self, known: Known, rng: random.Random) -> Iterator[Params]:
         """Untried parameters one step from the best trials, those of the best one first."""
-        for leader in known.leaders[:_LEADERS]:
-            neighbours = list(self._space.neighbours(leader))
+        for leader in known.feasible[:_LEADERS]:
+            neighbours = list(self._space.neighbours(leader.params))
             rng.shuffle(neighbours)
             yield from self._worth_trying(neighbours, known)
 
-    def _worth_trying(self, proposals: Iterable[Params], known: _Known) -> Iterator[Params]:
+    def _worth_trying(self, proposals: Iterable[Params], known: Known) -> Iterator[Params]:
         for params in proposals:
             if known.doomed.isdisjoint(params.items()) and self._key(params) not in known.tried:
                 yield params
@@ -337,7 +314,7 @@ class StudySearch:
             if f"constraints:{name}" not in frozen.system_attrs:
                 trial.set_constraint(name, violation)
         if estimate is not None:
-            trial.set_user_attr(_STANDARD_ERROR, estimate.standard_error)
+            trial.set_user_attr(STANDARD_ERROR, estimate.standard_error)
         self._study.tell(frozen.number, self._merits(outcome, estimate), skip_if_finished=True)
 
     def _violations(self, outcome: Measured | Infeasible) -> dict[str, float]:
@@ -370,12 +347,12 @@ class StudySearch:
     def _abandon_stale(self, keep: Collection[int]) -> tuple[int, ...]:
         given_up = []
         for trial in self._trials():
-            number = trial.user_attrs.get(_NUMBER)
+            number = trial.user_attrs.get(NUMBER)
             if trial.state != TrialState.RUNNING or number in keep:
                 continue
-            if trial.user_attrs.get(_ORIGIN) == "warm_start":
+            if trial.user_attrs.get(ORIGIN) == "warm_start":
                 fixed = trial.system_attrs["fixed_params"]
-                self._study.enqueue_trial(fixed, {_ORIGIN: "warm_start"}, skip_if_exists=False)
+                self._study.enqueue_trial(fixed, {ORIGIN: "warm_start"}, skip_if_exists=False)
             self._study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             if number is not None:
                 given_up.append(number)
@@ -386,7 +363,7 @@ class StudySearch:
 
     def _find(self, number: int) -> FrozenTrial:
         for trial in reversed(self._trials()):
-            if trial.user_attrs.get(_NUMBER) == number:
+            if trial.user_attrs.get(NUMBER) == number:
                 return trial
         raise KeyError(f"trial {number} was never asked in study {self._study.study_name}")
 

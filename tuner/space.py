@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any, Protocol, Self, get_args
 
@@ -24,6 +24,9 @@ from tuner.tunables import (
     generate_tunables,
     mtu_limit,
 )
+
+_REMEMBERED = 8192
+"""Candidates that a space keeps by their parameters."""
 
 
 def _default(tunable: str) -> Any:
@@ -110,6 +113,14 @@ class SearchSpace:
 
     def candidate(self, params: Mapping[str, Choice]) -> Candidate:
         """The canonical candidate with these parameters. Raises ValueError for parameters outside the space."""
+        return self._remembered(tuple(params.items()))
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[tuple[str, Choice], ...]], Candidate]:
+        """A search comes back to the candidates around its best ones again and again, and relabelling takes time."""
+        return lru_cache(_REMEMBERED)(lambda items: self._made_of(dict(items)))
+
+    def _made_of(self, params: Params) -> Candidate:
         self._check(params)
         fields: dict[str, Any] = {"mode": None}
         fields |= {name: value for name, value in params.items() if not name.startswith("placement")}
@@ -306,13 +317,21 @@ class SearchSpace:
     def neighbours(self, params: Mapping[str, Choice]) -> Iterator[Params]:
         """Parameters that differ in one tunable, which moves by one step where it is ordered. What then begins to
         apply takes its first choice."""
+        return (self.moved(params, move) for move in self.moves(params))
+
+    def moves(self, params: Mapping[str, Choice]) -> list[tuple[str, Choice]]:
+        """Name and new value of the tunable in which each neighbour differs."""
+        moves = []
         for tunable in self.tunables:
-            if tunable.name not in params:
-                continue
-            at = tunable.choices.index(params[tunable.name])
-            for choice in tunable.choices[max(0, at - 1) : at + 2] if tunable.ordered else tunable.choices:
-                if choice != params[tunable.name]:
-                    yield self._completed(dict(params) | {tunable.name: choice})
+            if tunable.name in params:
+                at = tunable.choices.index(params[tunable.name])
+                near = tunable.choices[max(0, at - 1) : at + 2] if tunable.ordered else tunable.choices
+                moves += [(tunable.name, choice) for choice in near if choice != params[tunable.name]]
+        return moves
+
+    def moved(self, params: Mapping[str, Choice], move: tuple[str, Choice]) -> Params:
+        """The neighbour of these parameters by this move."""
+        return self._completed(dict(params) | {move[0]: move[1]})
 
     def _completed(self, params: Mapping[str, Choice]) -> Params:
         completed: Params = {}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -79,6 +80,14 @@ class Standings:
         """What the study optimises."""
         return OBJECTIVES[self.settings.objective]
 
+    def holds_for(self, history: History) -> bool:
+        """Whether a history differs from this one only in what came after the search and changes nothing here."""
+        if history is self.history:
+            return True
+        if history.trials != self.history.trials or history.searched != self.history.searched:
+            return False
+        return not self.settings.constraints or history.baseline_metrics == self.history.baseline_metrics
+
     # -- noise and drift ------------------------------------------------------------------------------------------
 
     @cached_property
@@ -86,7 +95,7 @@ class Standings:
         """Standard deviation of one block's log score, and degrees of freedom. Blocks of a trial follow one another, so
         that drift is no part of it; those of the baseline's start do as well."""
         groups: list[list[float]] = [self._raw_scores(self.history.of(None, "baseline"))]
-        groups += [self._raw_scores(self.history.of(trial.number, "search")) for trial in self.history.trials]
+        groups += [self._raw_scores(blocks) for blocks in self._blocks.values()]
         return noise_sd(groups, _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT)
 
     @property
@@ -95,7 +104,23 @@ class Standings:
         return self._noise[0]
 
     def _raw_scores(self, blocks: Sequence[BlockRecord]) -> list[float]:
-        return list(self._raw(blocks)[1].mean(axis=1))
+        merits = (self.objective.log_merits(b.outcome.metrics) for b in blocks if isinstance(b.outcome, Measured))
+        return [fmean(each) for each in merits]
+
+    @cached_property
+    def _blocks(self) -> dict[int, tuple[BlockRecord, ...]]:
+        """Measured search blocks of each trial."""
+        return {
+            trial.number: tuple(b for b in self.history.of(trial.number, "search") if isinstance(b.outcome, Measured))
+            for trial in self.history.trials
+        }
+
+    @cached_property
+    def _scores(self) -> dict[int, NDArray[np.float64]]:
+        """Log merit over the baseline of each measured search block of each trial, metrics averaged."""
+        merits = self.merits([block for blocks in self._blocks.values() for block in blocks]).mean(axis=1)
+        ends = np.cumsum([len(blocks) for blocks in self._blocks.values()])
+        return dict(zip(self._blocks, np.split(merits, ends[:-1]), strict=True)) if self._blocks else {}
 
     @cached_property
     def _trends(self) -> tuple[Trend, ...]:
@@ -121,7 +146,7 @@ class Standings:
     # -- the arms -------------------------------------------------------------------------------------------------
 
     def _arm(self, number: int) -> _Arm | None:
-        scores = self.merits(self.history.of(number, "search")).mean(axis=1)
+        scores = self._scores[number]
         if not scores.size:
             return None
         return _Arm(number, huber_mean(scores, self.noise_sd), self.noise_sd / math.sqrt(scores.size), scores.size)
@@ -131,7 +156,7 @@ class Standings:
         """Every trial that was measured and is not infeasible."""
         arms = {}
         for trial in self.history.trials:
-            if not isinstance(self.history.trial_outcome(trial.number, self.settings.constraints), Infeasible):
+            if not self.history.is_infeasible(trial.number, self.settings.constraints):
                 arm = self._arm(trial.number)
                 if arm is not None:
                     arms[trial.number] = arm
@@ -232,9 +257,9 @@ class Standings:
 def huber_mean(values: NDArray[np.float64], sd: float) -> float:
     """Mean in which a value beyond 1.5 standard deviations counts no more than one at that distance; of two values
     the plain mean, since nothing says which of them is disturbed."""
-    centre = float(np.median(values))
     if values.size < 3:
-        return centre
+        return float(values.sum()) / values.size
+    centre = float(np.median(values))
     for _ in range(8):
         away = np.abs(values - centre)
         weights = np.minimum(1.0, _HUBER * sd / np.maximum(away, 1e-12))

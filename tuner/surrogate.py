@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
+from scipy.linalg import lapack
 
 Array = NDArray[np.float64]
 
@@ -35,7 +36,8 @@ class Surrogate:
         self._merits = np.asarray(merits, dtype=float)
         self._variances = np.asarray(variances, dtype=float) + 1e-8
         self._distances = np.array([column.distances(column.own) for column in self._columns])
-        self._distances = self._distances.reshape(len(self._names), self._merits.size, self._merits.size)
+        self._flat_distances = self._distances.reshape(len(self._names), self._merits.size**2)
+        self._merits_and_ones = np.asfortranarray(np.column_stack([self._merits, np.ones_like(self._merits)]))
         self._amplitude, self._rates = self._most_likely()
         self._solve()
 
@@ -60,24 +62,23 @@ class Surrogate:
         return amplitude, rates
 
     def _log_likelihood(self, amplitude: float, rates: Array) -> float:
-        try:
-            lower = np.linalg.cholesky(self._covariance(amplitude, rates) + np.diag(self._variances))
-        except np.linalg.LinAlgError:
+        # LAPACK itself: scipy's checks take longer than matrices of this size do.
+        lower, failed = lapack.dpotrf(self._covariance(amplitude, rates, self._variances).T, lower=1, overwrite_a=1)
+        if failed:
             return -math.inf
-        whitened = linalg.solve_triangular(
-            lower, np.column_stack([self._merits, np.ones_like(self._merits)]), lower=True, check_finite=False
-        )
+        whitened, _ = lapack.dtrtrs(lower, self._merits_and_ones, lower=1)
         merits, ones = whitened[:, 0], whitened[:, 1]
         residual = merits - ones * (ones @ merits) / (ones @ ones)
         prior = ((np.log(rates / _LIKELY_RATE) / _RATE_SPREAD) ** 2).sum() + (math.log(amplitude / 0.2)) ** 2
-        return float(-0.5 * (residual @ residual) - np.log(np.diag(lower)).sum() - 0.5 * prior)
+        return float(-0.5 * (residual @ residual) - np.log(lower.diagonal()).sum() - 0.5 * prior)
 
-    def _covariance(self, amplitude: float, rates: Array) -> Array:
-        shape = (self._merits.size, self._merits.size)
-        exponent = (
-            (rates @ self._distances.reshape(len(self._names), -1)).reshape(shape) if self._names else np.zeros(shape)
-        )
-        return np.asarray(amplitude**2 * np.exp(-exponent) + _OWN_SD**2 * np.eye(shape[0]))
+    def _covariance(self, amplitude: float, rates: Array, variances: Array | float = 0.0) -> Array:
+        """Of the true log merits; with `variances` of what was measured."""
+        count = self._merits.size
+        covariance = np.exp(-(rates @ self._flat_distances)).reshape(count, count)
+        covariance *= amplitude**2
+        covariance.flat[:: count + 1] += _OWN_SD**2 + variances
+        return covariance
 
     # -- what follows ---------------------------------------------------------------------------------------------
 

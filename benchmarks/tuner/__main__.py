@@ -1,5 +1,5 @@
 """`python -m benchmarks.tuner`: does the search find the optimum, and does its answer hold? Prints the tables of
-docs/measurement.md. Everything is simulated, in simulated time, with fixed seeds; only the time of ask and tell is real."""
+docs/measurement.md. All is simulated, in simulated time, with fixed seeds; only the time of ask and tell is real."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ def main() -> None:
         for (index, kind, _), runs in zip(jobs, pool.imap(_run, jobs, chunksize=5), strict=True):
             found[TESTBEDS[index].name][kind] += runs
     if options.save:
-        options.save.write_text(json.dumps({n: {k: [asdict(r) for r in rs] for k, rs in kinds.items()} for n, kinds in found.items()}))
+        plain = {name: {kind: list(map(asdict, runs)) for kind, runs in kinds.items()} for name, kinds in found.items()}
+        options.save.write_text(json.dumps(plain))
     if not options.only:
-        print(f"Seeds {seeds[0]} to {seeds[-1]}, {(time.monotonic() - started_s) / 60:.0f} minutes on {options.processes} processes.")
+        minutes = (time.monotonic() - started_s) / 60
+        print(f"Seeds {seeds[0]} to {seeds[-1]}; {minutes:.0f} minutes with {options.processes} processes.")
         tables.print_all([TESTBEDS[index] for index in chosen], found)
     if options.overhead_trials:
         overhead.print_table(options.overhead_trials)
@@ -68,7 +70,9 @@ def _until_near(testbed: Testbed, seed: int) -> Run:
     """Random search goes on until it finds a candidate near the optimum; only the number of trials counts."""
     rng, truths = random.Random(seed), testbed.every  # noqa: S311
     space = testbed.space
-    for tried in range(1, MOST_TRIALS + 1):
+    tried = 0
+    while tried < MOST_TRIALS:
+        tried += 1
         key = space.candidate(space.grid_params(rng.randrange(space.grid_size))).key
         if truths[key] >= NEAR * testbed.best_gbps:
             break

@@ -77,9 +77,7 @@ class StudyRun:
     """Measuring time until the winner was chosen."""
 
 
-def study(
-    testbed: Testbed, seed: int, settings: ProcedureSettings, narrowing: Narrowing | None = None
-) -> StudyRun:
+def study(testbed: Testbed, seed: int, settings: ProcedureSettings, narrowing: Narrowing | None = None) -> StudyRun:
     """Runs a study to its end."""
     space = testbed.space if narrowing is None else testbed.space_with(narrowing)
     procedure, bench, history = Procedure(settings, space.baseline()), _Bench(testbed, seed), History()
@@ -116,7 +114,7 @@ def study(
 
 
 def verdicts_again(testbed: Testbed, seed: int, run: StudyRun, count: int) -> tuple[Verdict, ...]:
-    """The verdict phase of a study `count` times more, each with noise of its own: one study says little of a coverage."""
+    """The verdict phase of a study `count` times more, each with noise of its own: one says little of coverage."""
     chosen = tuple(block for block in run.history.blocks if block.phase != "verdict")
     found = []
     for k in range(count):

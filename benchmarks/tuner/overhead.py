@@ -40,7 +40,8 @@ def print_table(trials: int) -> None:
             began_s = time.perf_counter()
             search.tell(asked.number, outcome)
             tells.append(time.perf_counter() - began_s)
-    print_head(f"Real time of the search at trial {len(tells)}, ms ({space.size:,} combinations)", ["", "median of the last 50", "slowest of them", "floor"])
+    title = f"Real time of the search at trial {len(tells)}, ms ({space.size:,} combinations)"
+    print_head(title, ["", "median of the last 50", "slowest of them", "floor"])
     for name, times_s in (("ask", asks), ("tell", tells)):
         last = [1e3 * seconds for seconds in times_s[-_WINDOW:]]
         print_row([name, f"{median(last):.1f}", f"{max(last):.1f}", f"{FLOOR_MS}"])
