@@ -75,7 +75,7 @@ class Surrogate:
     def _covariance(self, amplitude: float, rates: Array, variances: Array | float = 0.0) -> Array:
         """Of the true log merits; with `variances` of what was measured."""
         count = self._merits.size
-        covariance = np.exp(-(rates @ self._flat_distances)).reshape(count, count)
+        covariance: Array = np.exp(-(rates @ self._flat_distances)).reshape(count, count)
         covariance *= amplitude**2
         covariance.flat[:: count + 1] += _OWN_SD**2 + variances
         return covariance
