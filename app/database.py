@@ -12,10 +12,15 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, MetaData, create_engine, event, text
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.schema import CreateSchema
 from sqlalchemy.types import TypeDecorator
 
+from app.settings import OPTUNA_SCHEMA
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-_WRITE_ORDER_LOCK = 0x77697265  # PostgreSQL advisory lock: event ids become visible in ascending order
+# PostgreSQL's advisory locks: event ids become visible in ascending order; one process at a time changes the schema;
+# one process runs the jobs.
+_WRITE_ORDER_LOCK, _SCHEMA_LOCK, _JOBS_LOCK = 0x77697265, 0x77697266, 0x77697267
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -51,12 +56,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class JobsTakenError(Exception):
+    """Another process runs the jobs of this database."""
+
+
 class Database:
     """Sessions over one engine. Writers are serialised: SQLite has one anyway, and events need an order."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = create_engine(url)
+        self.engine = create_engine(url, pool_pre_ping=True)
+        self._is_postgresql = self.engine.dialect.name == "postgresql"
+        self._jobs: Connection | None = None
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = threading.Lock()
         self._on_commit: list[Callable[[], None]] = []
@@ -77,7 +88,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises."""
         with self._writing, self._sessions() as session, session.begin():
-            if self.engine.dialect.name == "postgresql":
+            if self._is_postgresql:
                 session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_ORDER_LOCK})
             yield session
         for callback in self._on_commit:
@@ -88,6 +99,9 @@ class Database:
         from alembic import command  # noqa: PLC0415  imported late: the client never needs it
 
         with self.engine.begin() as connection:
+            if self._is_postgresql:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+                connection.execute(CreateSchema(OPTUNA_SCHEMA, if_not_exists=True))
             command.upgrade(self._alembic(connection), "head")
 
     def _alembic(self, connection: Connection) -> Any:
@@ -98,8 +112,24 @@ class Database:
         config.attributes["connection"] = connection
         return config
 
+    def take_jobs(self) -> None:
+        """Be the one process that runs the jobs of this database, until `close`. Raises JobsTakenError.
+
+        Only processes that share a server can meet here; those that share a file share the data folder and its lock.
+        """
+        if not self._is_postgresql:
+            return
+        connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _JOBS_LOCK}):
+            connection.close()
+            raise JobsTakenError
+        self._jobs = connection
+
     def close(self) -> None:
         """Give all connections back."""
+        if self._jobs is not None:
+            self._jobs.invalidate()  # a pooled connection would keep the lock
+            self._jobs.close()
         self.engine.dispose()
 
 

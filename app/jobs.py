@@ -8,7 +8,10 @@ from app.bundles.site import Site
 
 
 class Jobs(Protocol):
-    """Long work, one job a testbed at a time. Every call returns at once."""
+    """Long work, one job a testbed at a time. Every call returns at once.
+
+    A job that runs looks at the tables, again and again, whether it was cancelled.
+    """
 
     def provision(self, testbed: str, job: str) -> None:
         """Make a testbed ready."""
@@ -28,8 +31,4 @@ class Jobs(Protocol):
 
     def rebuild_bundle(self, study_id: str, site: Site | None) -> None:
         """Build a study's bundle again, for this site or for its testbed."""
-        ...
-
-    def cancel(self, subject: str) -> None:
-        """Wake the running job of this study, measurement or testbed, so that it sees that it is cancelled."""
         ...

@@ -82,7 +82,11 @@ def _protected() -> APIRouter:
 
 @asynccontextmanager
 async def _lifespan(service: Service, app: FastAPI) -> AsyncIterator[None]:
-    await run_in_threadpool(service.start)
+    try:
+        await run_in_threadpool(service.start)
+    except Exception as error:
+        service.start_error = error  # the server that runs this only logs it
+        raise
     app.state.tokens, app.state.feed = service.tokens, service.feed
     app.state.testbeds, app.state.studies = service.testbeds, service.studies
     app.state.measurements = service.measurements

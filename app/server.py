@@ -68,7 +68,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     base_url = f"http://[{host}]:" if ":" in host else f"http://{host}:"
     base_url += str(listener.getsockname()[1])
-    service = Service(settings)
+    service = Service(settings, "api" if settings.jobs == "worker" else "all")
     config = uvicorn.Config(
         make_app(service),
         log_config=None,
@@ -80,4 +80,4 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     server = _Server(config, service, base_url, on_ready)
     server.run(sockets=[listener])
     if not server.started:
-        raise RuntimeError("the service could not start; the lines above say why")
+        raise service.start_error or RuntimeError("the service could not start; the lines above say why")

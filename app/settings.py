@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OPTUNA_SCHEMA = "optuna"
+"""Of PostgreSQL; Optuna's tables have names that others use too."""
 
 
 def default_data_dir() -> Path:
@@ -26,8 +29,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir, description="databases, token, lock, bundles")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite file in the data folder")
     workflow_database_url: str | None = Field(
-        None, description="DBOS system database; default: a SQLite file of its own"
+        None, description="DBOS system database; default: schema dbos of a PostgreSQL database, else a file"
     )
+    jobs: Literal["here", "worker"] = Field("here", description="who runs the long work: `serve`, or `wiretune worker`")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535)
     web_dist: Path | None = Field(None, description="built dashboard; default: web/dist beside the sources")
@@ -43,7 +47,27 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_workflow_database_url(self) -> str:
         """URL of the workflow engine's database, which shares nothing with the application's."""
-        return self.workflow_database_url or f"sqlite:///{self.data_dir / 'workflows.db'}"
+        if self.workflow_database_url or not self.uses_postgresql:
+            return self.workflow_database_url or f"sqlite:///{self.data_dir / 'workflows.db'}"
+        return self.resolved_database_url  # DBOS keeps to a schema of its own
+
+    @model_validator(mode="after")
+    def _two_processes_need_a_server(self) -> Self:
+        if self.jobs == "worker" and not self.uses_postgresql:
+            raise ValueError("jobs in a worker process need WIRETUNE_DATABASE_URL=postgresql://…, for both processes")
+        return self
+
+    @property
+    def uses_postgresql(self) -> bool:
+        """Whether there is a database server, that several processes can use."""
+        return self.resolved_database_url.startswith("postgresql")
+
+    def search_storage(self, study_id: str) -> str | Path:
+        """Where Optuna keeps a study: a schema of its own in PostgreSQL, else a file of its own."""
+        if not self.uses_postgresql:
+            return self.data_dir / "searches" / f"{study_id}.db"
+        url = self.resolved_database_url
+        return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{OPTUNA_SCHEMA}"
 
     @property
     def token_file(self) -> Path:
@@ -56,14 +80,14 @@ class Settings(BaseSettings):
         return self.data_dir / "service.lock"
 
     @property
+    def worker_lock_file(self) -> Path:
+        """Held by the one worker process of this data folder."""
+        return self.data_dir / "worker.lock"
+
+    @property
     def bundles_dir(self) -> Path:
         """One tar.gz a study."""
         return self.data_dir / "bundles"
-
-    @property
-    def searches_dir(self) -> Path:
-        """One Optuna storage a study."""
-        return self.data_dir / "searches"
 
     @property
     def resolved_web_dist(self) -> Path:

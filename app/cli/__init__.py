@@ -62,6 +62,26 @@ def serve(
 
 
 @cli.command()
+def worker(
+    ends_with: Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")] = None,
+) -> None:
+    """Run the jobs of a service in a process of their own, until Ctrl-C.
+
+    The service is started with WIRETUNE_JOBS=worker; both need the same PostgreSQL database. What is running when the
+    worker ends goes on when it starts again.
+
+        export WIRETUNE_DATABASE_URL=postgresql://wiretune@db.example.net/wiretune
+
+        WIRETUNE_JOBS=worker wiretune serve
+
+        sudo -E wiretune worker
+    """
+    from app.cli.serving import run_worker  # noqa: PLC0415
+
+    run_worker(ends_with)
+
+
+@cli.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:

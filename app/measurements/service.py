@@ -79,7 +79,6 @@ class MeasurementService:
             else:
                 row.state = S.CANCELLING
             _tell_state(session, row)
-        self._jobs.cancel(measurement_id)
         return _view(row)
 
     def is_active_on(self, testbed: str) -> bool:

@@ -71,6 +71,12 @@ class StudyRecorder:
         with self._database.reading() as session:
             return [(study.id, study.testbed, study.run) for study in session.scalars(query)]
 
+    def is_current(self, study_id: str, run: int) -> bool:
+        """Whether this is the newest run of the study, and nobody wants it to stop."""
+        with self._database.reading() as session:
+            study = existing_study(session, study_id)
+            return study.run == run and study.state not in (StudyState.CANCELLING, *FINISHED)
+
     def next_run(self, study_id: str) -> int:
         """Number of a new run, for a study whose last run ended with the process."""
         with self._database.writing() as session:

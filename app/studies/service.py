@@ -100,7 +100,6 @@ class StudyService:
                 )
             waits = study.state == StudyState.QUEUED
             change_state(session, study, StudyState.CANCELLED if waits else StudyState.CANCELLING)
-        self._jobs.cancel(study_id)
         return study_view(study)
 
     def resume(self, study_id: str) -> StudyView:

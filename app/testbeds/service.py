@@ -76,7 +76,6 @@ class TestbedService:
             testbed.state, testbed.detail, testbed.hint = TestbedState.DELETING, None, None
             testbed.job = secrets.token_hex(6)
             _tell_state(session, testbed)
-        self._jobs.cancel(interrupt_subject(testbed.name))
         self._jobs.teardown(testbed.name, testbed.job)
         return _view(testbed)
 
@@ -161,11 +160,6 @@ class TestbedService:
             if testbed is not None:
                 session.delete(testbed)
                 events.append(session, "testbed.deleted", testbed=name)
-
-
-def interrupt_subject(name: str) -> str:
-    """The testbed's name among the subjects of app.jobs.Jobs.cancel; a name alone could be a study's id."""
-    return f"testbed {name}"
 
 
 def _existing(session: Session, name: str) -> Testbed:

@@ -35,7 +35,9 @@ QUEUE_POLLING_S = 0.2
 APPLICATION_VERSION = "1"
 """Counts incompatible changes of the step sequences below, not releases: a new release goes on with old work."""
 EXECUTOR_ID = "service"
-"""One service process a data folder (it holds the lock), so whatever is pending there is ours to recover."""
+"""One process runs the jobs of a database (`Service.start` sees to it): whatever is pending there is its to recover."""
+API_EXECUTOR_ID = "api"
+"""An API whose jobs run in a worker process. Bundles alone are built where they are asked for."""
 _LIVE = ["ENQUEUED", "PENDING", "DELAYED"]
 
 Workflow = Callable[..., None]
@@ -44,17 +46,21 @@ Workflow = Callable[..., None]
 class WorkflowEngine:
     """Implements app.jobs.Jobs. Make it, `connect` the runners, `launch`; at the end `stop`."""
 
-    def __init__(self, database_url: str, interrupts: Interrupts) -> None:
+    def __init__(self, database_url: str, interrupts: Interrupts, *, runs_jobs: bool = True) -> None:
+        """`runs_jobs`: take jobs from the queue, or only put them there."""
         logging.getLogger("dbos").setLevel(logging.WARNING)
         config: DBOSConfig = {
             "name": "wiretune",
             "system_database_url": database_url,
             "application_version": APPLICATION_VERSION,
-            "executor_id": EXECUTOR_ID,
+            "executor_id": EXECUTOR_ID if runs_jobs else API_EXECUTOR_ID,
             "log_level": "WARNING",
             "enable_otlp": False,
         }
         DBOS(config=config)
+        if not runs_jobs:
+            DBOS.listen_queues([])
+        self._runs_jobs = runs_jobs
         self._interrupts = interrupts
         self._workflows: dict[str, Workflow] = {}
         self._enqueueing = threading.Lock()
@@ -121,6 +127,8 @@ class WorkflowEngine:
         """Recover what a crash interrupted, then queue what was recorded but is not in the queue."""
         DBOS.launch()
         DBOS.register_queue(QUEUE, partition_concurrency=1, polling_interval_sec=QUEUE_POLLING_S)
+        if not self._runs_jobs:
+            return
         self._give_up_other_versions()
         for name, job, state in testbeds.unfinished():
             queue = self.teardown if state is TestbedState.DELETING else self.provision
@@ -191,7 +199,3 @@ class WorkflowEngine:
         """Build a study's bundle again, for this site or for its testbed."""
         with SetWorkflowID(f"bundle-{study_id}-{secrets.token_hex(3)}"):
             DBOS.start_workflow(self._workflows["bundle"], study_id, site.model_dump(mode="json") if site else None)
-
-    def cancel(self, subject: str) -> None:
-        """Wake the running job of this study, measurement or testbed, so that it sees that it is cancelled."""
-        self._interrupts.request(subject)

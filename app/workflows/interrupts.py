@@ -1,43 +1,37 @@
-"""Asks running work to stop: one study, one measurement, one testbed, or everything because the service stops."""
+"""When running work has to stop: it was cancelled, which the tables say, or the process stops."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+
+_ASK_EVERY_S = 0.25
 
 
 class Interrupts:
-    """Flags that the lab polls. They live as long as the process; what must outlive it is a state in the database."""
+    """What the lab polls. Whoever cancels may be another process, so it is the tables that are asked."""
 
     def __init__(self) -> None:
-        self._subjects: set[str] = set()
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
 
     @property
     def stopping(self) -> bool:
-        """The service stops; unfinished work goes on when it starts again."""
+        """The process stops; unfinished work goes on when it starts again."""
         return self._stopping.is_set()
 
     def stop_all(self) -> None:
         """Interrupt everything, now and from now on."""
         self._stopping.set()
 
-    def request(self, subject: str) -> None:
-        """Interrupt the work on this study, measurement or testbed."""
-        with self._lock:
-            self._subjects.add(subject)
+    def should_cancel(self, is_cancelled: Callable[[], bool]) -> Callable[[], bool]:
+        """The callback that a testbed driver polls, as often as it likes. Once it said yes, it stays with that."""
+        asked_at_s, cancelled = float("-inf"), False
 
-    def clear(self, subject: str) -> None:
-        """Forget an earlier request: new work on the subject begins."""
-        with self._lock:
-            self._subjects.discard(subject)
+        def should_cancel() -> bool:
+            nonlocal asked_at_s, cancelled
+            if not cancelled and time.monotonic() - asked_at_s >= _ASK_EVERY_S:
+                asked_at_s, cancelled = time.monotonic(), is_cancelled()
+            return cancelled or self.stopping
 
-    def requested(self, subject: str) -> bool:
-        """Whether the work on this subject must stop."""
-        with self._lock:
-            return self.stopping or subject in self._subjects
-
-    def should_cancel(self, subject: str) -> Callable[[], bool]:
-        """The callback that a testbed driver polls."""
-        return lambda: self.requested(subject)
+        return should_cancel

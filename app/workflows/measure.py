@@ -23,7 +23,6 @@ class MeasurementRunner:
 
     def run(self, measurement_id: str) -> None:
         """Run a measurement to its end. A fault of the lab is healed and the measurement tried once more."""
-        self._interrupts.clear(measurement_id)
         measurement = self._measurements.get(measurement_id)
         if measurement.state in FINISHED:
             return
@@ -56,7 +55,9 @@ class MeasurementRunner:
             return self._run_once(measurement)
 
     def _run_once(self, measurement: MeasurementView) -> TrialResult:
-        should_cancel = self._interrupts.should_cancel(measurement.id)
+        should_cancel = self._interrupts.should_cancel(
+            lambda: self._measurements.get(measurement.id).state not in (S.QUEUED, S.RUNNING)
+        )
 
         def on_phase(phase: str, message: str) -> None:
             self._measurements.record_phase(measurement.id, phase, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -40,10 +41,11 @@ def params_in(space: SearchSpace, candidate: Candidate) -> Params:
 
 
 class Searches:
-    """The open Optuna storages of running studies, one file a study."""
+    """The open Optuna storages of running studies."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, storage: Callable[[str], str | Path]) -> None:
+        """`storage`: the file or the SQLAlchemy URL that a study is kept in."""
+        self._storage = storage
         self._open: dict[str, StudySearch] = {}
 
     def open(self, study: StudySnapshot, plan: Plan) -> StudySearch:
@@ -51,9 +53,11 @@ class Searches:
         if study.id not in self._open:
             from tuner.search import StudySearch  # noqa: PLC0415  Optuna takes a second to import
 
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            storage = self._storage(study.id)
+            if isinstance(storage, Path):
+                storage.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             search = StudySearch.open(
-                self._directory / f"{study.id}.db",
+                storage,
                 study.id,
                 plan.space,
                 plan.procedure.objective,

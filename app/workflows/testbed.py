@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.errors import NotFoundError
 from app.lab.driver import LabCancelled, LabError
-from app.testbeds.service import TestbedService, interrupt_subject
+from app.testbeds.service import TestbedService
 from app.workflows.interrupts import Interrupts
 from app.workflows.lab import Lab
 
@@ -17,14 +17,13 @@ class TestbedRunner:
 
     def provision(self, name: str, job: str) -> None:
         """Make a testbed ready, unless a newer job has taken over."""
-        self._interrupts.clear(interrupt_subject(name))
         if not self._testbeds.is_current(name, job):
             return
         try:
             self._lab.provision(
                 name,
                 lambda phase, message: self._testbeds.record_phase(name, phase, message),
-                self._interrupts.should_cancel(interrupt_subject(name)),
+                self._interrupts.should_cancel(lambda: not self._testbeds.is_current(name, job)),
             )
         except LabCancelled:
             return  # deleted meanwhile, or the service stops; either way the next job says what happens

@@ -10,7 +10,7 @@ import structlog
 
 from app.database import now
 from app.errors import NotFoundError, ServiceError
-from app.lab.driver import CandidateFailed, LabCancelled, LabError, TrialResult
+from app.lab.driver import CandidateFailed, LabCancelled, LabError, ShouldCancel, TrialResult
 from app.studies.recording import FinishedBlock, StudyRecorder, StudySnapshot
 from app.studies.schemas import BundleView, StudyFailure
 from app.studies.states import FINISHED, StudyState
@@ -54,7 +54,6 @@ class StudyRunner:
 
     def provision(self, study_id: str, run: int) -> Turn:
         """Make the testbed ready for the study."""
-        self._interrupts.clear(study_id)
         study = self._recorder.snapshot(study_id)
         if self._is_over(study, run):
             return "over"
@@ -62,8 +61,7 @@ class StudyRunner:
             self._recorder.enter(study_id, StudyState.PROVISIONING)
         try:
             driver_phase = self._on_phase(study_id)
-            should_cancel = self._interrupts.should_cancel(study_id)
-            self._lab.ready_driver(study.testbed, driver_phase, should_cancel)
+            self._lab.ready_driver(study.testbed, driver_phase, self._should_cancel(study))
             self._recorder.record_provisioned(study_id, self._lab.provisioned(study.testbed))
             plan = Plan.of(self._recorder.snapshot(study_id))
             baseline = plan.procedure.baseline
@@ -88,7 +86,7 @@ class StudyRunner:
         workload = first.model_copy(update={"duration_s": min(first.duration_s, _REFERENCE_S)})
         try:
             driver = self._lab.driver(study.testbed)
-            reference = driver.reference(workload, self._on_phase(study.id), self._interrupts.should_cancel(study.id))
+            reference = driver.reference(workload, self._on_phase(study.id), self._should_cancel(study))
         except LabCancelled:
             raise
         except LabError as error:
@@ -101,7 +99,7 @@ class StudyRunner:
         study = self._recorder.snapshot(study_id)
         if self._is_over(study, run):
             return "over"
-        if self._interrupts.requested(study_id):
+        if self._interrupts.stopping:
             return self._interrupted(study)
         plan = Plan.of(study)
         step = plan.procedure.next_step(study.history, study.elapsed_s)
@@ -166,7 +164,7 @@ class StudyRunner:
         return "again"
 
     def _run(self, study: StudySnapshot, step: MeasureBlock) -> TrialResult:
-        on_phase, should_cancel = self._on_phase(study.id), self._interrupts.should_cancel(study.id)
+        on_phase, should_cancel = self._on_phase(study.id), self._should_cancel(study)
         workloads = study.spec.workloads or ()
         return self._lab.run_trial(study.testbed, step.candidate, workloads, on_phase, should_cancel)
 
@@ -225,6 +223,9 @@ class StudyRunner:
     def _record_progress(self, study_id: str, plan: Plan) -> None:
         study = self._recorder.snapshot(study_id)
         self._recorder.record_progress(study_id, plan.procedure.progress(study.history, study.elapsed_s))
+
+    def _should_cancel(self, study: StudySnapshot) -> ShouldCancel:
+        return self._interrupts.should_cancel(lambda: not self._recorder.is_current(study.id, study.run))
 
     def _on_phase(self, study_id: str) -> Callable[[str, str], None]:
         return lambda phase, message: self._recorder.record_phase(study_id, phase, message)

@@ -19,38 +19,48 @@ from app.lock import running_service
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
+READY = "Wiretune's worker takes jobs"
 
 
 class ServiceProcess:
     """Start it, talk to it, kill it, start it again on the same data."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, command: str = "serve", **environment: str) -> None:
+        self.data_dir, self.command, self.environment = data_dir, command, environment
         self.process: subprocess.Popen[bytes] | None = None
         self.base_url = ""
 
     @property
     def log(self) -> str:
-        return (self.data_dir.parent / f"{self.data_dir.name}.log").read_text()
+        return self._log_file.read_text()
+
+    @property
+    def _log_file(self) -> Path:
+        return self.data_dir.parent / f"{self.data_dir.name}-{self.command}.log"
 
     def start(self) -> None:
-        with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
+        with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--ends-with", str(os.getpid())],
+                [sys.executable, "-m", "app.cli", self.command, "--ends-with", str(os.getpid())],
                 cwd=ROOT,
-                env={**os.environ, "WIRETUNE_DATA_DIR": str(self.data_dir)},
+                env={**os.environ, "WIRETUNE_DATA_DIR": str(self.data_dir), "WIRETUNE_PORT": "0", **self.environment},
                 stdout=log,
                 stderr=log,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            service = running_service(self.data_dir / "service.lock")
-            if service is not None and service.pid == self.process.pid and service.base_url:
-                self.base_url = service.base_url
+            if self._is_ready(self.process):
                 return
             assert self.process.poll() is None, self.log
             time.sleep(0.05)
         raise TimeoutError(self.log)
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        service = running_service(self.data_dir / "service.lock")
+        if service is not None and service.pid == process.pid:
+            self.base_url = service.base_url
+            return bool(service.base_url)
+        return False
 
     def kill(self) -> None:
         """As `kill -9` does."""
@@ -72,6 +82,20 @@ class ServiceProcess:
     def client(self, token: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token or self.token}"}
         return httpx.Client(base_url=f"{self.base_url}/api/v1", headers=headers, timeout=30, trust_env=False)
+
+
+class WorkerProcess(ServiceProcess):
+    """A real `wiretune worker` process, for a service whose jobs are run by one."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        super().__init__(data_dir, "worker", **environment)
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        return READY in self.log[self._log_begins :]
+
+    def start(self) -> None:
+        self._log_begins = len(self.log) if self._log_file.exists() else 0
+        super().start()
 
 
 def wait_for(client: httpx.Client, path: str, condition: Callable[[Any], bool], timeout_s: float = 40.0) -> Any:
@@ -103,6 +127,17 @@ def make_study(client: httpx.Client, testbed: str, **changes: Any) -> str:
 
 def finished(study: dict[str, Any]) -> bool:
     return study["state"] in ("completed", "cancelled", "failed")
+
+
+def blocks_of(result: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """The blocks of a study by what they measured."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for trial in result["trials"]:
+        for block in trial["measured"]:
+            found.setdefault((trial["number"], trial["candidate_key"], block["phase"], block["index"]), []).append(
+                block
+            )
+    return found
 
 
 @contextmanager

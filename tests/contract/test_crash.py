@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.contract.service_process import ServiceProcess, event_stream, finished, make_study, make_testbed, wait_for
+from tests.contract.service_process import (
+    ServiceProcess,
+    blocks_of,
+    event_stream,
+    finished,
+    make_study,
+    make_testbed,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,17 +27,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     service.start()
     yield service
     service.stop()
-
-
-def blocks_of(result: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """The blocks of a study by what they measured."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for trial in result["trials"]:
-        for block in trial["measured"]:
-            found.setdefault((trial["number"], trial["candidate_key"], block["phase"], block["index"]), []).append(
-                block
-            )
-    return found
 
 
 def test_study_survives_kill_and_stop(service: ServiceProcess) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,17 +56,17 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert running_service(path) is None
 
 
-def test_interrupts_are_of_one_subject_until_everything_stops() -> None:
-    interrupts = Interrupts()
-    study, other = interrupts.should_cancel("study"), interrupts.should_cancel("other")
-    interrupts.request("study")
+def test_work_stops_when_the_tables_say_so_or_the_process_ends() -> None:
+    interrupts, cancelled = Interrupts(), threading.Event()
+    study, other = interrupts.should_cancel(cancelled.is_set), interrupts.should_cancel(lambda: False)
+    assert not study()
+    cancelled.set()
+    while not study():  # the tables are asked now and then only
+        time.sleep(0.01)
+    cancelled.clear()
     assert study()
     assert not other()
-    interrupts.clear("study")
-    assert not study()
     interrupts.stop_all()
-    interrupts.clear("other")
-    assert study()
     assert other()
 
 
