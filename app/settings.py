@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         return self.data_dir / "bundles"
 
     @property
+    def testbeds_dir(self) -> Path:
+        """One folder a testbed of driver ssh, with its pinned host keys."""
+        return self.data_dir / "testbeds"
+
+    @property
     def resolved_web_dist(self) -> Path:
         """Folder of the built dashboard; it may not exist."""
         return self.web_dist or Path(__file__).resolve().parent.parent / "web" / "dist"

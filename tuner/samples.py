@@ -129,6 +129,7 @@ class Sample(_Value):
     tool_version: str
     warnings: tuple[str, ...] = ()
     simulated: bool = False
+    emulated: bool = Field(False, description="measured on emulated CPUs: to be compared with its like only, if at all")
 
     @property
     def data_plane_cpus(self) -> float:

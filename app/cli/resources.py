@@ -76,17 +76,33 @@ def list_testbeds(as_json: AsJson = False) -> None:
 @testbeds.command("create")
 def create_testbed(
     name: Name,
-    driver: Annotated[str, typer.Option(help="netns or sim.")] = "netns",
+    driver: Annotated[str, typer.Option(help="netns, vm, ssh or sim.")] = "netns",
+    hosts: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="For driver ssh: JSON with both hosts.")
+    ] = None,
 ) -> None:
     """Add a testbed and wait until it is ready.
 
     wiretune testbed create demo
 
+    wiretune testbed create lab --driver vm
+
+    wiretune testbed create site --driver ssh --hosts hosts.json
+
     wiretune testbed create plan --driver sim
+
+    hosts.json names for each of "a" and "b" the address, data_address, user and key_file: see docs/testbeds.md.
     """
+    body: dict[str, Any] = {"name": name, "driver": driver}
+    if hosts is not None:
+        try:
+            body["ssh"] = json.loads(hosts.read_text())
+        except ValueError as error:
+            raise CommandError(f"{hosts} is not JSON: {error}") from None
     api = _api()
-    api.post("/testbeds", {"name": name, "driver": driver})
-    testbed = api.wait_while(f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", 120)
+    api.post("/testbeds", body)
+    # The first vm testbed of a machine builds a disk image.
+    testbed = api.wait_while(f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", 1500)
     if testbed is None or testbed["state"] != "ready":
         detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", None)
         raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)

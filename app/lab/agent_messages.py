@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.lab.driver import LabError
-from tuner.candidate import MAX_LANES, Engine
+from tuner.candidate import MAX_LANES, Engine, Gateway
 from tuner.topology import Topology
 
 MAX_FINGERPRINT_BYTES = 64 << 10
@@ -53,6 +53,21 @@ class Preparation(_Message):
     """Result of `prepare`."""
 
     lane_public_keys: tuple[PublicKey, ...] = Field(max_length=MAX_LANES)
+
+
+class HostReport(_Message):
+    """Result of `prepare_host`."""
+
+    data_interface: str = Field(max_length=32)
+    mtu: int = Field(ge=68, le=65535)
+
+
+class Machines(_Message):
+    """Result of `start_machines`, on this machine."""
+
+    ports: dict[Gateway, Annotated[int, Field(ge=1, le=65535)]]
+    key_file: Text
+    emulated: bool
 
 
 class Facts(_Message):

@@ -29,6 +29,7 @@ class ProvisionedGateway(_Value):
     topology: dict[str, Any] = Field(description="input of tuner.topology.Topology.model_validate")
     engines: tuple[str, ...] = Field(description="engines that can run here")
     lane_public_keys: tuple[str, ...] = Field(description="base64; the private halves never leave the gateway")
+    host_key: str = Field("", description="fingerprint of the SSH host key that was pinned; empty without SSH")
 
 
 class ProvisionedTestbed(_Value):
@@ -38,6 +39,7 @@ class ProvisionedTestbed(_Value):
     shared_machine: bool = Field(description="both gateways run on the same CPUs (netns)")
     underlay_mtu: int
     simulated: bool = False
+    emulated: bool = Field(False, description="the gateways' CPUs are emulated: real behaviour, meaningless speed")
 
 
 class PhaseTimings(_Value):

@@ -8,6 +8,24 @@ from app.lab.agent_messages import AgentFailure
 from app.lab.driver import CandidateFailed, LabError
 from app.lab.playbook_runner import PlaybookResult, TaskResult
 
+HEAL = "provision the testbed again, which heals it"
+UNREACHABLE_HINTS = (
+    ("HOST IDENTIFICATION HAS CHANGED", "the host has another key than the one that was pinned: find out why"),
+    ("Host key verification failed", "the host has another key than host_key says"),
+    ("Permission denied", "the host does not accept this user with this key: check user and key_file"),
+    ("Connection refused", "nothing listens at this address and port: check both, and the SSH server"),
+    ("timed out", "check address, port and the firewalls on the way"),
+    ("Could not resolve", "the name does not resolve: check address, or use an IP address"),
+)  # fmt: skip
+"""What ssh says, and what to do about it."""
+ANSIBLE_HINTS = (
+    ("sudo password", "sudo asks for a password on this host: name it in become_password, by reference"),
+    ("ncorrect sudo", "sudo does not take the password that become_password names"),
+    ("python3: not found", "install python3 on the host"),
+    ("No space left", "free some space on the host: /run and /tmp are used"),
+)
+"""What Ansible says when it cannot even start the agent."""
+
 
 def failure_of(result: PlaybookResult) -> LabError:
     """The error that the failed tasks stand for.
@@ -20,7 +38,7 @@ def failure_of(result: PlaybookResult) -> LabError:
         message = str(unreachable[0].result.get("msg", ""))[:500]
         return LabError(
             f"gateway {unreachable[0].host} cannot be reached: {message}",
-            hint="provision the testbed again, which heals it",
+            hint=next((hint for sign, hint in UNREACHABLE_HINTS if sign in message), HEAL),
             detail=result.output,
         )
     failures = [(task, _agent_failure(task)) for task in result.failed]
@@ -37,4 +55,5 @@ def _agent_failure(task: TaskResult) -> AgentFailure:
     except (KeyError, ValidationError):
         # Ansible itself failed: no agent, no Python, an argument that its specification does not allow.
         message = " ".join(str(task.result.get(name, "")) for name in ("msg", "module_stderr")).strip()
-        return AgentFailure(message=f"{task.task}: {message[:1500]}", blame="lab")
+        hint = next((hint for sign, hint in ANSIBLE_HINTS if sign in message), "")
+        return AgentFailure(message=f"{task.task}: {message[:1500]}", blame="lab", hint=hint)

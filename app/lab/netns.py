@@ -3,76 +3,21 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
-from app.lab.agent_messages import (
-    Facts,
-    FarMeasurement,
-    FarReference,
-    LeadReference,
-    Measurement,
-    Preparation,
-    ReadBack,
-    checked,
-)
-from app.lab.driver import (
-    LabError,
-    OnPhase,
-    Phase,
-    PhaseTimings,
-    ProvisionedGateway,
-    ProvisionedTestbed,
-    ShouldCancel,
-    TrialResult,
-)
-from app.lab.engine_programs import EnginePrograms
-from app.lab.errors import failure_of
-from app.lab.fingerprint import fingerprint_hash
-from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
-from app.lab.rate_workload import search_rate_of
-from app.lab.sampling import reference_of, sample_of
-from app.lab.wirelane_config import wirelane_toml
-from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Engine, Gateway, parse_cpulist
-from tuner.samples import Reference, Sample, Workload
-from tuner.tunables import WIREGUARD_OVERHEAD_BYTES
+from app.lab.addressing import GatewayAddresses
+from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
+from app.lab.gateway_pair import SHORT_PLAY_TIMEOUT_S, GatewayPairDriver
+from tuner.candidate import GATEWAYS, Engine
 
 UNDERLAY_MTU = 1500
-FEW_LANES = 16
-"""Key pairs made at first; a candidate with more lanes gets the rest when it comes."""
-SHORT_PLAY_TIMEOUT_S = 60.0
-TRIAL_EXTRA_S = 60.0
-WORKLOAD_EXTRA_S = 30.0
 NAMESPACES = Path("/run/netns")
-SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv4.fib_multipath_hash_policy": "1"}
-"""What a multi-lane gateway needs: the ECMP hash must see ports (policy 1, L4)."""
-
-# The tasks of the playbooks as phases, with a line for people.
-PHASES: dict[str, tuple[Phase, str]] = {
-    "Create or heal the namespaces": ("provision", "making two network namespaces"),
-    "Make the state folder and the key pairs": ("provision", "making key pairs"),
-    "Gather fingerprint and topology": ("provision", "looking at the hosts"),
-    "Apply the candidate": ("apply", "applying to both gateways"),
-    "Read back and compare": ("verify", "reading back what is set"),
-    "Run the workloads": ("measure", "measuring"),
-    "Measure without a tunnel": ("measure", "measuring the link without a tunnel, and the AEAD"),
-}
 
 
-class NetnsDriver:
-    """Implements app.lab.driver.TestbedDriver. One object a testbed; one call at a time."""
-
-    def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:
-        """Raises LabError for a name that is no testbed name."""
-        self.name = name
-        self._programs = programs or EnginePrograms()
-        self._gateways = gateways_of(name)
-        self._key_pairs = FEW_LANES
-        self._public_keys: dict[Gateway, tuple[str, ...]] | None = None
+class NetnsDriver(GatewayPairDriver):
+    """Both gateways are on this machine and share its CPUs."""
 
     def provision(self, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
         """See TestbedDriver. About two seconds when everything is there already."""
@@ -82,144 +27,13 @@ class NetnsDriver:
         self._public_keys = {name: gateway.lane_public_keys for name, gateway in gateways.items()}
         return ProvisionedTestbed(gateways=gateways, shared_machine=True, underlay_mtu=UNDERLAY_MTU)
 
-    def run_trial(
-        self,
-        candidate: Candidate,
-        workloads: Sequence[Workload],
-        on_phase: OnPhase,
-        should_cancel: ShouldCancel,
-    ) -> TrialResult:
-        """See TestbedDriver. A failed or cancelled trial leaves no candidate applied."""
-        _require_root()
-        started = time.monotonic()
-        if candidate.lanes > self._key_pairs:
-            self._key_pairs, self._public_keys = MAX_LANES, None
-        if self._public_keys is None:
-            self.provision(on_phase, should_cancel)
-        try:
-            return self._trial(candidate, workloads, on_phase, should_cancel, started)
-        except LabError as error:
-            missing = self._missing_namespaces()
-            if missing:
-                self._public_keys = None
-                raise LabError(
-                    f"the testbed is damaged: namespace {missing[0]} is gone",
-                    hint="provision it again, which heals it",
-                    detail=f"{error.message}\n{error.detail}",
-                ) from error
-            self.rollback()
-            raise
-
-    def reference(self, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel) -> Reference:
-        """See TestbedDriver."""
-        _require_root()
-        token = secrets.token_hex(16)
-        variables: dict[Gateway, dict[str, Any]] = {
-            name: {
-                "gateway_reference": {
-                    "gateway": name,
-                    "state_folder": str(gateway.state_folder),
-                    "underlay_address": gateway.underlay,
-                    "far_underlay_address": gateway.far.underlay,
-                    "rendezvous_port": RENDEZVOUS_PORT,
-                    "token": token,
-                    "packet_bytes": UNDERLAY_MTU - WIREGUARD_OVERHEAD_BYTES,
-                    "wirelane_paths": list(self._programs.of("wirelane")),
-                    "workload": {
-                        "tool": "iperf3",
-                        "protocol": "tcp",
-                        "direction": workload.direction,
-                        "flows": workload.flows,
-                        "duration_s": workload.duration_s,
-                    },
-                }
-            }
-            for name, gateway in self._gateways.items()
-        }
-        timeout_s = SHORT_PLAY_TIMEOUT_S + workload.duration_s
-        result = self._play("reference.yml", variables, timeout_s, on_phase, should_cancel)
-        return reference_of(
-            checked(LeadReference, _returned(result, "Measure without a tunnel", "a"), "a"),
-            checked(FarReference, _returned(result, "Measure without a tunnel", "b"), "b"),
-        )
-
-    def rollback(self) -> None:
-        """See TestbedDriver. Does nothing where the testbed does not exist."""
-        _require_root()
-        if len(self._missing_namespaces()) < len(GATEWAYS):
-            self._play("rollback.yml", {}, SHORT_PLAY_TIMEOUT_S, lambda *_: None, lambda: False)
-
     def teardown(self) -> None:
         """See TestbedDriver."""
         _require_root()
         self._play("teardown.yml", {}, SHORT_PLAY_TIMEOUT_S, lambda *_: None, lambda: False)
         self._public_keys = None
 
-    def _trial(
-        self,
-        candidate: Candidate,
-        workloads: Sequence[Workload],
-        on_phase: OnPhase,
-        should_cancel: ShouldCancel,
-        started: float,
-    ) -> TrialResult:
-        ordinary = [workload for workload in workloads if workload.rate_search is None]
-        variables = self._trial_variables(candidate, ordinary)
-        result = self._play("trial.yml", variables, TRIAL_EXTRA_S + _traffic_s(ordinary), on_phase, should_cancel)
-        read_back = {
-            name: checked(ReadBack, _returned(result, "Read back and compare", name), name).model_dump(mode="json")
-            for name in GATEWAYS
-        }
-        measured, measure_s = _measured(result, candidate, ordinary)
-        samples = []
-        for workload in workloads:
-            if workload.rate_search is None:
-                samples.append(measured.pop(0))
-            else:
-                steps = _RateSteps(self, candidate, on_phase, should_cancel)
-                samples.append(search_rate_of(candidate, workload, steps.measure))
-                measure_s += steps.measure_s
-        timings = PhaseTimings(
-            apply_s=_slowest(result, "Apply the candidate"),
-            verify_s=_slowest(result, "Read back and compare"),
-            measure_s=measure_s,
-            total_s=time.monotonic() - started,
-        )
-        return TrialResult(samples=tuple(samples), read_back=read_back, timings=timings)
-
-    def measure_applied(
-        self, candidate: Candidate, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel
-    ) -> tuple[Sample, float]:
-        """One workload on the candidate that is applied, and the seconds that its window was open."""
-        variables = self._trial_variables(candidate, [workload])
-        timeout_s = TRIAL_EXTRA_S + _traffic_s([workload])
-        result = self._play("measure.yml", variables, timeout_s, on_phase, should_cancel)
-        samples, measure_s = _measured(result, candidate, [workload])
-        return samples[0], measure_s
-
-    def _play(
-        self,
-        playbook: str,
-        variables: Mapping[Gateway, Mapping[str, Any]],
-        timeout_s: float,
-        on_phase: OnPhase,
-        should_cancel: ShouldCancel,
-    ) -> PlaybookResult:
-        """Run a playbook on this testbed; any failed task is raised as the error it stands for."""
-
-        def on_task(task: str) -> None:
-            if task in PHASES:
-                on_phase(*PHASES[task])
-
-        result = run_playbook(
-            playbook, self._inventory(variables), timeout_s=timeout_s, should_cancel=should_cancel, on_task=on_task
-        )
-        if result.failed:
-            raise failure_of(result)
-        return result
-
-    def _inventory(self, variables: Mapping[Gateway, Mapping[str, Any]]) -> dict[str, Any]:
-        agent = {"gateway_agent_folder": str(PLAYBOOKS / "agent")}
+    def _connections(self) -> Mapping[str, Mapping[str, Any]]:
         testbed = {
             "underlay_mtu": UNDERLAY_MTU,
             "gateways": [
@@ -232,147 +46,25 @@ class NetnsDriver:
                 for gateway in self._gateways.values()
             ],
         }
-        hosts = {
+        gateways: dict[str, dict[str, Any]] = {
             name: {
                 "ansible_connection": "netns",
                 "netns_namespace": gateway.namespace,
                 "netns_uapi_folder": str(gateway.state_folder / "uapi"),
-                "gateway_preparation": {"state_folder": str(gateway.state_folder), "key_pairs": self._key_pairs},
-                "gateway_rollback": {"state_folder": str(gateway.state_folder)},
-                "gateway_facts": {
-                    "engine_paths": {engine: list(self._programs.of(engine)) for engine in get_args(Engine)}
-                },
-                **variables.get(name, {}),
             }
             for name, gateway in self._gateways.items()
         }
-        machine = {"machine": {"ansible_connection": "local", "netns_testbed": testbed}}
-        return {"all": {"vars": agent, "hosts": machine, "children": {"gateways": {"hosts": hosts}}}}
+        return {"machine": {"netns_testbed": testbed}, **gateways}
 
-    def _trial_variables(self, candidate: Candidate, workloads: Sequence[Workload]) -> dict[Gateway, dict[str, Any]]:
-        assert self._public_keys is not None  # noqa: S101 - provision has set it
-        token = secrets.token_hex(16)
-        variables: dict[Gateway, dict[str, Any]] = {}
-        for name, gateway in self._gateways.items():
-            probes = [gateway.far.lane(lane) for lane in range(candidate.lanes)]
-            variables[name] = {
-                "gateway_candidate": self._candidate_variables(
-                    candidate, gateway, self._public_keys[gateway.far.gateway], probes if name == "a" else []
-                ),
-                "gateway_measurement": {
-                    "gateway": name,
-                    "state_folder": str(gateway.state_folder),
-                    "underlay_address": gateway.underlay,
-                    "far_underlay_address": gateway.far.underlay,
-                    "rendezvous_port": RENDEZVOUS_PORT,
-                    "token": token,
-                    "inner_address": gateway.inner,
-                    "far_inner_address": gateway.far.inner,
-                    "lanes": candidate.lanes,
-                    "mtu": candidate.mtu,
-                    "probe_lanes": probes,
-                    "workloads": [workload.model_dump(mode="json", exclude={"rate_search"}) for workload in workloads],
-                },
-            }
-        return variables
+    def _programs_on(self, gateway: GatewayAddresses, engine: Engine) -> list[str]:
+        return list(self._programs.of(engine))
 
-    def _candidate_variables(
-        self, candidate: Candidate, gateway: GatewayAddresses, peer_keys: Sequence[str], probes: Sequence[str]
-    ) -> dict[str, Any]:
-        cpu_sets = getattr(candidate.cpu_sets, gateway.gateway).used()
-        is_wirelane = candidate.engine == "wirelane"
-        return {
-            "state_folder": str(gateway.state_folder),
-            "engine": candidate.engine,
-            "engine_paths": list(self._programs.of(candidate.engine)),
-            "config": wirelane_toml(candidate, gateway, peer_keys) if is_wirelane else "",
-            "mtu": candidate.mtu,
-            "threaded_napi": candidate.threaded_napi,
-            "process_cpu_set": cpu_sets.get("process", ""),
-            "stage_cpu_sets": {stage: parse_cpulist(cpus) for stage, cpus in cpu_sets.items()},
-            "socket_buffer_bytes": candidate.socket_buffer_bytes if is_wirelane else 0,
-            "routes": [gateway.far.inner_network],
-            "route_source": gateway.inner,
-            "sysctls": SYSCTLS,
-            "probe_lanes": list(probes),
-            "lanes": [
-                {
-                    "interface": f"wl{lane}",
-                    "listen_port": lane_port(lane),
-                    "address": f"{gateway.lane(lane)}/31",
-                    "peer_public_key": peer_keys[lane],
-                    "endpoint": f"{gateway.far.underlay}:{lane_port(lane)}",
-                    "allowed_ips": [gateway.far.inner_network, lane_network(lane)],
-                }
-                for lane in range(candidate.lanes)
-            ],
-        }
-
-    def _provisioned(self, result: PlaybookResult, name: Gateway) -> ProvisionedGateway:
-        prepared = checked(Preparation, _returned(result, "Make the state folder and the key pairs", name), name)
-        facts = checked(Facts, _returned(result, "Gather fingerprint and topology", name), name)
-        if len(prepared.lane_public_keys) != self._key_pairs:
-            found = len(prepared.lane_public_keys)
-            raise LabError(f"gateway {name} returned {found} key pairs instead of {self._key_pairs}")
-        return ProvisionedGateway(
-            fingerprint=facts.fingerprint,
-            fingerprint_hash=fingerprint_hash(facts),
-            topology=facts.topology.model_dump(mode="json"),
-            engines=facts.engines,
-            lane_public_keys=prepared.lane_public_keys,
-        )
-
-    def _missing_namespaces(self) -> list[str]:
-        return [
+    def _damage(self) -> str | None:
+        _require_root()
+        missing = [
             gateway.namespace for gateway in self._gateways.values() if not (NAMESPACES / gateway.namespace).exists()
         ]
-
-
-class _RateSteps:
-    """The trials of one rate search, each a short play on the candidate that stays applied."""
-
-    def __init__(
-        self, driver: NetnsDriver, candidate: Candidate, on_phase: OnPhase, should_cancel: ShouldCancel
-    ) -> None:
-        self._driver, self._candidate = driver, candidate
-        self._on_phase, self._should_cancel = on_phase, should_cancel
-        self.measure_s = 0.0
-
-    def measure(self, workload: Workload) -> Sample:
-        load = workload.offered_load_pps or workload.offered_load_gbps
-        unit = "packets/s" if workload.offered_load_pps else "Gbit/s"
-        self._on_phase("measure", f"{workload.name}: offering {f'{load:,.6g} {unit}' if load else 'all it can'}")
-        sample, window_s = self._driver.measure_applied(self._candidate, workload, lambda *_: None, self._should_cancel)
-        self.measure_s += window_s
-        return sample
-
-
-def _traffic_s(workloads: Sequence[Workload]) -> float:
-    return sum(workload.duration_s + WORKLOAD_EXTRA_S for workload in workloads)
-
-
-def _measured(
-    result: PlaybookResult, candidate: Candidate, workloads: Sequence[Workload]
-) -> tuple[list[Sample], float]:
-    """One sample a workload, and how long their windows were open in all."""
-    lead = checked(Measurement, _returned(result, "Run the workloads", "a"), "a")
-    far = checked(FarMeasurement, _returned(result, "Run the workloads", "b"), "b")
-    if not len(lead.workloads) == len(far.workloads) == len(workloads):
-        raise LabError("the gateways returned another number of workloads than was asked for")
-    samples = [
-        sample_of(candidate, workload, at_a, at_b)
-        for workload, at_a, at_b in zip(workloads, lead.workloads, far.workloads, strict=True)
-    ]
-    return samples, sum(run.closed.monotonic_s - run.opened.monotonic_s for run in lead.workloads)
-
-
-def _returned(result: PlaybookResult, task: str, host: str) -> object:
-    """What a task's call returned on one host; None when it did not run there."""
-    return next((done.result.get("result") for done in result.tasks if (done.task, done.host) == (task, host)), None)
-
-
-def _slowest(result: PlaybookResult, task: str) -> float:
-    return max((done.duration_s for done in result.tasks if done.task == task), default=0.0)
+        return f"namespace {missing[0]} is gone" if missing else None
 
 
 def _require_root() -> None:

@@ -22,6 +22,7 @@ class Testbed(Base):
     name: Mapped[str] = mapped_column(String(15), primary_key=True)
     driver: Mapped[str] = mapped_column(String(16))
     simulation: Mapped[dict[str, Any] | None]
+    ssh: Mapped[dict[str, Any] | None]
     state: Mapped[str] = mapped_column(String(16))
     provisioned: Mapped[dict[str, Any] | None]
     job: Mapped[str] = mapped_column(String(12))

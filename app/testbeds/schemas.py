@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.lab.secret_reference import PATTERN as SECRET_REFERENCE
 from tuner.candidate import Engine, Gateway
 
 TestbedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,14}$", min_length=1, max_length=15)]
-Driver = Literal["netns", "sim"]
+Driver = Literal["netns", "vm", "ssh", "sim"]
 
 
 class TestbedState(StrEnum):
@@ -40,6 +42,40 @@ class SimulationOptions(BaseModel):
     broken_candidate_ratio: float = Field(0.0, ge=0, le=1, description="share of candidates that cannot run")
 
 
+_HOST = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$"
+_USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+_JUMP = r"^([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,251}(:[0-9]{1,5})?$"
+_PATH = r"^/[A-Za-z0-9._/-]{1,200}$"
+_HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{20,1400}={0,3}$"
+
+
+class SshHostOptions(BaseModel):
+    """How one gateway is reached. Nothing here is a secret: keys and passwords are named by their place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str = Field(pattern=_HOST, max_length=253, description="management address or name")
+    data_address: IPv4Address = Field(description="own address on the link between the gateways")
+    port: int = Field(22, ge=1, le=65535)
+    user: str = Field("root", pattern=_USER)
+    key_file: str | None = Field(None, pattern=_PATH, description="private key on the service's machine; null: its own")
+    jump: str | None = Field(None, pattern=_JUMP, max_length=300, description="user@host:port on the way")
+    host_key: str | None = Field(None, pattern=_HOST_KEY, description="public host key; null: pinned on first contact")
+    become: bool = Field(False, description="become root with sudo")
+    become_password: str | None = Field(
+        None, pattern=SECRET_REFERENCE, description="env:NAME or file:/PATH, by reference"
+    )
+
+
+class SshOptions(BaseModel):
+    """The two hosts of driver `ssh`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    a: SshHostOptions
+    b: SshHostOptions
+
+
 class TestbedCreate(BaseModel):
     """A new pair of gateways."""
 
@@ -56,11 +92,14 @@ class TestbedCreate(BaseModel):
     name: TestbedName
     driver: Driver = "netns"
     simulation: SimulationOptions | None = Field(None, description="for driver sim only")
+    ssh: SshOptions | None = Field(None, description="for driver ssh, which needs it")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.simulation is not None and self.driver != "sim":
             raise ValueError("simulation is for driver sim only")
+        if (self.ssh is not None) != (self.driver == "ssh"):
+            raise ValueError("ssh names the two hosts of driver ssh, and only that driver has it")
         return self
 
 
@@ -71,6 +110,7 @@ class GatewayView(BaseModel):
     fingerprint_hash: str
     topology: dict[str, Any]
     engines: list[Engine]
+    host_key: str = Field(description="fingerprint of the SSH host key that was pinned; empty without SSH")
 
 
 class TestbedView(BaseModel):
@@ -84,7 +124,9 @@ class TestbedView(BaseModel):
                     "driver": "netns",
                     "state": "ready",
                     "simulation": None,
+                    "ssh": None,
                     "simulated": False,
+                    "emulated": False,
                     "shared_machine": True,
                     "underlay_mtu": 1500,
                     "gateways": {},
@@ -102,7 +144,9 @@ class TestbedView(BaseModel):
     driver: Driver
     state: TestbedState
     simulation: SimulationOptions | None
+    ssh: SshOptions | None
     simulated: bool = Field(description="true: no packet is ever sent; figures come from the cost model")
+    emulated: bool = Field(description="true: the gateways' CPUs are emulated, so that speeds mean nothing")
     shared_machine: bool | None = Field(description="both gateways use the same CPUs; null until provisioned")
     underlay_mtu: int | None
     gateways: dict[Gateway, GatewayView] = Field(description="empty until provisioned")

@@ -42,6 +42,7 @@ class TestbedService:
                 name=body.name,
                 driver=body.driver,
                 simulation=simulation.model_dump(mode="json") if simulation else None,
+                ssh=body.ssh.model_dump(mode="json") if body.ssh else None,
                 state=TestbedState.PROVISIONING,
                 job=secrets.token_hex(6),
                 created_at=now(),
@@ -198,7 +199,9 @@ def _view(testbed: Testbed) -> TestbedView:
             "driver": testbed.driver,
             "state": testbed.state,
             "simulation": testbed.simulation,
+            "ssh": testbed.ssh,
             "simulated": testbed.driver == "sim",
+            "emulated": provisioned.emulated if provisioned else testbed.driver == "vm",
             "shared_machine": provisioned.shared_machine if provisioned else None,
             "underlay_mtu": provisioned.underlay_mtu if provisioned else None,
             "gateways": gateway_views(provisioned),
@@ -222,6 +225,7 @@ def gateway_views(provisioned: ProvisionedTestbed | None) -> dict[str, GatewayVi
                 "fingerprint_hash": gateway.fingerprint_hash,
                 "topology": gateway.topology,
                 "engines": list(gateway.engines),
+                "host_key": gateway.host_key,
             }
         )
         for name, gateway in provisioned.gateways.items()

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from app.lab.driver import TestbedDriver
-from app.testbeds.schemas import SimulationOptions, TestbedView
+from app.testbeds.schemas import SimulationOptions, SshOptions, TestbedView
+from tuner.candidate import GATEWAYS
 
 
 def make_driver(testbed: TestbedView) -> TestbedDriver:
     """The driver object of a testbed. Imports it late: the lab of one driver does not need the tools of another."""
     if testbed.driver == "sim":
         return _simulated(testbed.name, testbed.simulation or SimulationOptions())
+    if testbed.driver == "vm":
+        from app.lab.vm import VmDriver  # noqa: PLC0415
+
+        return VmDriver(testbed.name)
+    if testbed.driver == "ssh" and testbed.ssh is not None:
+        return _ssh(testbed.name, testbed.ssh)
     from app.lab.netns import NetnsDriver  # noqa: PLC0415
 
     return NetnsDriver(testbed.name)
+
+
+def _ssh(name: str, options: SshOptions) -> TestbedDriver:
+    from app.lab.ssh import SshDriver, SshHost  # noqa: PLC0415
+    from app.settings import Settings  # noqa: PLC0415
+
+    hosts = {gateway: SshHost(**getattr(options, gateway).model_dump(mode="json")) for gateway in GATEWAYS}
+    return SshDriver(name, hosts, Settings().testbeds_dir / name)
 
 
 def _simulated(name: str, options: SimulationOptions) -> TestbedDriver:

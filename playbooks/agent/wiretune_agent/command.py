@@ -23,6 +23,9 @@ PACKAGES = {
     "taskset": "util-linux",
     "tc": "iproute2",
     "ss": "iproute2",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
 }
 """Debian's package of each program."""
 

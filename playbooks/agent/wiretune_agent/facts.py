@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import engines
-from wiretune_agent.command import attempt
+from wiretune_agent.command import attempt, run_json
 from wiretune_agent.errors import AgentError
 
 SYSTEM = Path("/sys/devices/system")
@@ -30,7 +30,7 @@ def gather(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`: engine_paths (engine name to programs to try). Returns fingerprint, topology and engines."""
     programs = {engine: engines.find(paths) for engine, paths in arguments["engine_paths"].items()}
     return {
-        "topology": topology(),
+        "topology": topology(_interface_of(arguments.get("data_address"))),
         "fingerprint": {
             "cpu": cpu(),
             "kernel": platform.release(),
@@ -60,7 +60,7 @@ def cpu() -> dict[str, Any]:
     }
 
 
-def topology() -> dict[str, Any]:
+def topology(underlay: str = "underlay") -> dict[str, Any]:
     """Online CPUs with core, socket and NUMA node; node distances; NICs with an address first. See tuner's Topology."""
     nodes = {
         int(folder.name[4:]): _cpulist((folder / "cpulist").read_text())
@@ -85,16 +85,16 @@ def topology() -> dict[str, Any]:
     return {
         "cpus": cpus,
         "node_distances": distances,
-        "nics": nics(),
+        "nics": nics(underlay),
         "allowed_cpus": ",".join(map(str, allowed)) if set(allowed) != set(online) else "",
     }
 
 
-def nics() -> list[dict[str, Any]]:
-    """The interface named `underlay` first, then those with a PCI device."""
+def nics(underlay: str) -> list[dict[str, Any]]:
+    """The interface of the underlay first, then those with a PCI device."""
     found = []
-    for folder in sorted(Path("/sys/class/net").iterdir(), key=lambda path: (path.name != "underlay", path.name)):
-        if folder.name != "underlay" and not (folder / "device").exists():
+    for folder in sorted(Path("/sys/class/net").iterdir(), key=lambda path: (path.name != underlay, path.name)):
+        if folder.name != underlay and not (folder / "device").exists():
             continue
         node = _integer(folder / "device/numa_node")
         speed_mbps = _integer(folder / "speed")
@@ -155,6 +155,14 @@ def versions(programs: Mapping[str, str | None]) -> dict[str, str]:
         if result.returncode == 0 and lines:
             found[name] = lines[0][:VERSION_LENGTH]
     return found
+
+
+def _interface_of(data_address: str | None) -> str:
+    """The interface of the underlay: `underlay` in a namespace, on a host the one that has its address."""
+    for link in run_json(["ip", "-j", "address", "show"]) if data_address else []:
+        if any(entry.get("local") == data_address for entry in link.get("addr_info", [])):
+            return str(link["ifname"])
+    return "underlay"
 
 
 def _cpulist(text: str) -> list[int]:

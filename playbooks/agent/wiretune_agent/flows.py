@@ -9,6 +9,8 @@ from typing import NamedTuple
 from wiretune_agent.command import run
 
 NO_LANE = -1
+PROTOCOL_NUMBERS = {"tcp": "6", "udp": "17"}
+"""By number, since a minimal host has no /etc/protocols."""
 QUERIES_PER_CALL = 16384
 _DEVICE = re.compile(r" dev wl(\d+) ")
 
@@ -63,5 +65,12 @@ def _query(path: Path4) -> str:
     words = ["route get", path.destination, "from", path.source]
     if path.incoming:
         words += ["iif", path.incoming]
-    words += ["ipproto", path.protocol, "sport", str(path.source_port), "dport", str(path.destination_port)]
+    words += [
+        "ipproto",
+        PROTOCOL_NUMBERS[path.protocol],
+        "sport",
+        str(path.source_port),
+        "dport",
+        str(path.destination_port),
+    ]
     return " ".join(words) + "\n"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines, keys, sysctls
+from wiretune_agent import engines, keys, lease, sysctls
 from wiretune_agent.errors import AgentError
 
 
@@ -22,7 +22,7 @@ def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace whatever candidate runs by this one.
+    """Replace whatever candidate runs by this one; with `lease_s`, only until `lease.confirm` unless that comes.
 
     `arguments`: state_folder, engine, engine_paths, config (wirelane's TOML), mtu, process_cpu_set, stage_cpu_sets,
     threaded_napi, routes, route_source, sysctls, lanes (each: interface, listen_port, address, peer_public_key,
@@ -31,6 +31,8 @@ def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
     folder = _state_folder(arguments)
     if not folder.is_dir():
         raise AgentError(f"the gateway has no state folder {folder}", hint="provision the testbed first")
+    if arguments.get("lease_s"):
+        lease.arm(folder, arguments["lease_s"])
     engines.stop_recorded(folder)
     sysctls.apply(arguments["sysctls"], folder)
     engines.start(folder, arguments)
@@ -42,6 +44,7 @@ def rollback(arguments: Mapping[str, Any]) -> dict[str, Any]:
     folder = _state_folder(arguments)
     engines.stop_recorded(folder)
     sysctls.restore(folder)
+    lease.end(folder)
     return {}
 
 

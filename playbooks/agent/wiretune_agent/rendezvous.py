@@ -17,7 +17,7 @@ from typing import Any
 from wiretune_agent.errors import AgentError
 
 MAX_LINE_BYTES = 8 << 20
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 30.0
 IDLE_POLL_S = 0.2
 RETRY_S = 0.01
 KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 5}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from wiretune_agent import iperf3, pktgen
+from wiretune_agent import iperf3, lease, pktgen
 from wiretune_agent.errors import AgentError
 from wiretune_agent.rendezvous import Answerer, Caller
 from wiretune_agent.window import EngineWatch
@@ -73,6 +73,8 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns per workload the counters as the window opened and closed, and on the leading side what the tools said.
     """
+    if arguments["lease_s"]:
+        lease.confirm(arguments)
     watch = EngineWatch(Path(arguments["state_folder"]))
     setup = Setup(
         inner_address=arguments["inner_address"],

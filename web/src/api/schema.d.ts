@@ -1133,6 +1133,11 @@ export interface components {
             };
             /** Engines */
             engines: ("wirelane" | "kernel" | "wireguard-go")[];
+            /**
+             * Host Key
+             * @description fingerprint of the SSH host key that was pinned; empty without SSH
+             */
+            host_key: string;
         };
         /**
          * Health
@@ -1735,6 +1740,12 @@ export interface components {
              * @default false
              */
             simulated: boolean;
+            /**
+             * Emulated
+             * @description measured on emulated CPUs: to be compared with its like only, if at all
+             * @default false
+             */
+            emulated: boolean;
         };
         /**
          * SimulationOptions
@@ -1833,6 +1844,67 @@ export interface components {
              * @description preferred source address of this gateway's own traffic
              */
             inner_address?: string | null;
+        };
+        /**
+         * SshHostOptions
+         * @description How one gateway is reached. Nothing here is a secret: keys and passwords are named by their place.
+         */
+        SshHostOptions: {
+            /**
+             * Address
+             * @description management address or name
+             */
+            address: string;
+            /**
+             * Data Address
+             * Format: ipv4
+             * @description own address on the link between the gateways
+             */
+            data_address: string;
+            /**
+             * Port
+             * @default 22
+             */
+            port: number;
+            /**
+             * User
+             * @default root
+             */
+            user: string;
+            /**
+             * Key File
+             * @description private key on the service's machine; null: its own
+             */
+            key_file?: string | null;
+            /**
+             * Jump
+             * @description user@host:port on the way
+             */
+            jump?: string | null;
+            /**
+             * Host Key
+             * @description public host key; null: pinned on first contact
+             */
+            host_key?: string | null;
+            /**
+             * Become
+             * @description become root with sudo
+             * @default false
+             */
+            become: boolean;
+            /**
+             * Become Password
+             * @description env:NAME or file:/PATH, by reference
+             */
+            become_password?: string | null;
+        };
+        /**
+         * SshOptions
+         * @description The two hosts of driver `ssh`.
+         */
+        SshOptions: {
+            a: components["schemas"]["SshHostOptions"];
+            b: components["schemas"]["SshHostOptions"];
         };
         /**
          * StageCpuSets
@@ -2122,7 +2194,7 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "sim";
+            driver: "netns" | "vm" | "ssh" | "sim";
             /** Simulated */
             simulated: boolean;
             state: components["schemas"]["StudyState"];
@@ -2184,7 +2256,7 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "sim";
+            driver: "netns" | "vm" | "ssh" | "sim";
             state: components["schemas"]["StudyState"];
             /** Simulated */
             simulated: boolean;
@@ -2229,9 +2301,11 @@ export interface components {
              * @default netns
              * @enum {string}
              */
-            driver: "netns" | "sim";
+            driver: "netns" | "vm" | "ssh" | "sim";
             /** @description for driver sim only */
             simulation?: components["schemas"]["SimulationOptions"] | null;
+            /** @description for driver ssh, which needs it */
+            ssh?: components["schemas"]["SshOptions"] | null;
         };
         /**
          * TestbedState
@@ -2245,6 +2319,7 @@ export interface components {
          * @example {
          *       "created_at": "2026-11-23T08:30:00Z",
          *       "driver": "netns",
+         *       "emulated": false,
          *       "gateways": {},
          *       "name": "demo",
          *       "provisioned_at": "2026-11-23T08:30:02Z",
@@ -2261,14 +2336,20 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "sim";
+            driver: "netns" | "vm" | "ssh" | "sim";
             state: components["schemas"]["TestbedState"];
             simulation: components["schemas"]["SimulationOptions"] | null;
+            ssh: components["schemas"]["SshOptions"] | null;
             /**
              * Simulated
              * @description true: no packet is ever sent; figures come from the cost model
              */
             simulated: boolean;
+            /**
+             * Emulated
+             * @description true: the gateways' CPUs are emulated, so that speeds mean nothing
+             */
+            emulated: boolean;
             /**
              * Shared Machine
              * @description both gateways use the same CPUs; null until provisioned

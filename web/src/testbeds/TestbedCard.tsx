@@ -1,6 +1,6 @@
 import { Link } from "react-router";
 import type { TestbedView } from "../api/types";
-import { Badge, SimulatedMark, type Tone } from "../ui/Badge";
+import { Badge, EmulatedMark, SimulatedMark, type Tone } from "../ui/Badge";
 import { Button, buttonClass } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { GatewayFacts } from "./GatewayFacts";
@@ -15,6 +15,8 @@ const TONES: Record<TestbedView["state"], Tone> = {
 
 const DRIVERS: Record<TestbedView["driver"], string> = {
   netns: "two network namespaces on this machine",
+  vm: "two virtual machines on this machine",
+  ssh: "two hosts reached by SSH",
   sim: "a simulated pair of hosts",
 };
 
@@ -35,6 +37,7 @@ export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDel
           {testbed.state}
         </Badge>
         {testbed.simulated && <SimulatedMark />}
+        {testbed.emulated && <EmulatedMark />}
         <span className={styles.grow} />
         {testbed.state === "ready" && (
           <Link className={buttonClass("secondary")} to={`/studies?tune=${testbed.name}`}>

@@ -22,3 +22,8 @@ export function Badge({ tone = "neutral", busy = false, children }: BadgeProps) 
 export function SimulatedMark() {
   return <Badge tone="sim">simulated</Badge>;
 }
+
+/** Stands beside what was measured on emulated CPUs: the behaviour is real, the speed means nothing. */
+export function EmulatedMark() {
+  return <Badge tone="sim">emulated</Badge>;
+}

@@ -1,0 +1,209 @@
+"""The vm testbed: two QEMU machines on this one, with two NUMA nodes each, reached by SSH over their user-mode network.
+
+Machine a and machine b exchange Ethernet frames over a pair of Unix datagram sockets, so that either can restart while
+the other runs. Changes to the disk live in a temporary file of QEMU's: they outlast a reboot and not the machine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wiretune_agent import image
+from wiretune_agent.command import missing_program, run
+from wiretune_agent.errors import AgentError
+from wiretune_agent.processes import Process, stop
+
+KVM = Path("/dev/kvm")
+BOOT_TIMEOUT_S = 240.0
+KVM_TRIAL_S = 15.0
+CPU_MODELS = {"kvm": "host", "tcg": "max,la57=off"}
+LOOPBACK = "127.0.0.1"
+MAC_PREFIX = "52:54:00:77:74"
+"""Locally administered, and QEMU's own prefix."""
+IDENTITY = """\
+set -eu
+for link in /sys/class/net/*; do
+  case $(cat $link/address) in
+    {mac}:01) ip link set "${{link##*/}}" name mgmt0 ;;
+    {mac}:0[2-9]) ip link set "${{link##*/}}" name data0 ;;
+  esac
+done
+ip address add 10.0.2.15/24 dev mgmt0
+ip link set mgmt0 up
+ip route add default via 10.0.2.2
+ip address add {data_address} dev data0
+ip link set data0 up
+ip link set lo up
+test -e /etc/ssh/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+"""
+
+
+def build_image(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the disk image unless it is cached. `arguments`: cache_folder."""
+    if os.geteuid() != 0:
+        raise AgentError("building the image of the virtual machines needs root", hint="run it with sudo")
+    if shutil.which("qemu-system-x86_64") is None:
+        raise missing_program("qemu-system-x86_64")
+    _, _, made = image.ensure(Path(arguments["cache_folder"]))
+    return {"made": made}
+
+
+def start(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Start both machines unless they run, and wait until their SSH servers answer.
+
+    `arguments`: cache_folder, state_folder, memory_mib, machines (two of: name, data_address with prefix length).
+    Returns the management port of each on loopback, and the key that they accept.
+    """
+    folder = Path(arguments["state_folder"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = folder / "id_ed25519"
+    if not key.exists():
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "wiretune", "-f", str(key)])
+    record = _recorded(folder)
+    if len(record) < 2 or not all(Process(*entry["process"]).alive for entry in record.values()):
+        _stop(folder)
+        kernel, disk, _ = image.ensure(Path(arguments["cache_folder"]))
+        boot = kernel, disk, "kvm" if _kvm_boots(kernel) else "tcg"
+        record = {}
+        for number, machine in enumerate(arguments["machines"]):
+            _write_seed(folder, machine, key.with_suffix(".pub").read_text())
+            record[machine["name"]] = _launch(folder, machine, number, arguments["memory_mib"], boot)
+            (folder / "machines.json").write_text(json.dumps(record))
+    for name, entry in record.items():
+        _await_ssh(folder, name, entry)
+    return {
+        "ports": {name: entry["port"] for name, entry in record.items()},
+        "key_file": str(key),
+        "emulated": any(entry["accelerator"] == "tcg" for entry in record.values()),
+    }
+
+
+def remove(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """End both machines and forget them; the cached image stays. `arguments`: state_folder."""
+    folder = Path(arguments["state_folder"])
+    _stop(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return {}
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "machines.json").read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _stop(folder: Path) -> None:
+    stop([Process(*entry["process"]) for entry in _recorded(folder).values()], grace_s=5)
+
+
+def _write_seed(folder: Path, machine: Mapping[str, Any], public_key: str) -> None:
+    """The second disk: a tar archive that the machine unpacks over its root as it boots."""
+    files = {
+        "root/.ssh/authorized_keys": (public_key, 0o600),
+        "etc/wiretune-vm.sh": (IDENTITY.format(mac=MAC_PREFIX, data_address=machine["data_address"]), 0o644),
+    }
+    with tarfile.open(folder / f"{machine['name']}.seed", "w") as tar:
+        for name, (text, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text), mode
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    with (folder / f"{machine['name']}.seed").open("ab") as file:
+        file.truncate(1 << 20)
+
+
+def _launch(
+    folder: Path, machine: Mapping[str, Any], number: int, memory_mib: int, boot: tuple[Path, Path, str]
+) -> dict[str, Any]:
+    """Start one machine. `boot`: kernel, disk image, accelerator."""
+    kernel, disk, accelerator = boot
+    name, port = machine["name"], _free_port()
+    near, far = (folder / f"data-{index}.sock" for index in (number, 1 - number))
+    near.unlink(missing_ok=True)
+    append = f"root=/dev/nvme0n1 rw console=ttyS0 quiet mitigations=off net.ifnames=0 systemd.hostname=gateway-{name}"
+    argv = [
+        "qemu-system-x86_64", "-name", f"wiretune-{name}", "-machine", f"q35,accel={accelerator}",
+        "-cpu", CPU_MODELS[accelerator], "-smp", "4,sockets=2,cores=2", "-m", f"{memory_mib}",
+        "-object", f"memory-backend-ram,id=node0,size={memory_mib // 2}M",
+        "-object", f"memory-backend-ram,id=node1,size={memory_mib // 2}M",
+        "-numa", "node,nodeid=0,cpus=0-1,memdev=node0", "-numa", "node,nodeid=1,cpus=2-3,memdev=node1",
+        "-numa", "dist,src=0,dst=1,val=21",
+        "-kernel", str(kernel), "-append", append,
+        "-drive", f"if=none,id=root,file={disk},format=raw,snapshot=on", "-device", "nvme,drive=root,serial=root",
+        "-drive", f"if=none,id=seed,file={folder / name}.seed,format=raw,readonly=on",
+        "-device", "nvme,drive=seed,serial=seed",
+        "-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:{LOOPBACK}:{port}-:22",
+        "-device", f"virtio-net-pci,netdev=mgmt,mac={MAC_PREFIX}:01",
+        "-netdev", f"dgram,id=data,local.type=unix,local.path={near},remote.type=unix,remote.path={far}",
+        "-device", f"virtio-net-pci,netdev=data,mac={MAC_PREFIX}:0{number + 2}",
+        "-display", "none", "-monitor", "none", "-serial", f"file:{folder / name}.console",
+    ]  # fmt: skip
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    identity = Process.of(process.pid)
+    return {"process": identity, "port": port, "accelerator": accelerator}
+
+
+def _kvm_boots(kernel: Path) -> bool:
+    """Whether a guest really boots with KVM: a device node that opens proves nothing."""
+    if not KVM.exists():
+        return False
+    argv = ["qemu-system-x86_64", "-machine", "q35,accel=kvm", "-cpu", "host", "-m", "128", "-display", "none"]
+    argv += [
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+        "-kernel",
+        str(kernel),
+        "-append",
+        "console=ttyS0 panic=-1",
+    ]
+    try:
+        output = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=KVM_TRIAL_S, check=False
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+    return b"Linux version" in output
+
+
+def _await_ssh(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
+    deadline = time.monotonic() + BOOT_TIMEOUT_S
+    while not _ssh_answers(entry["port"]):
+        if not Process(*entry["process"]).alive:
+            log = (folder / f"{name}.log").read_text(errors="replace")
+            raise AgentError(f"virtual machine {name} ended as it started: {log[-300:]}", detail=log)
+        if time.monotonic() > deadline:
+            console = (folder / f"{name}.console").read_text(errors="replace")[-2000:]
+            raise AgentError(f"virtual machine {name} did not boot within {BOOT_TIMEOUT_S:g} s", detail=console)
+        time.sleep(0.5)
+
+
+def _ssh_answers(port: int) -> bool:
+    """QEMU accepts the connection before the machine does: only the server's banner proves anything."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=2) as probe:
+            probe.settimeout(10)
+            return probe.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
