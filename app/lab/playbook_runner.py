@@ -178,6 +178,8 @@ def _environment(private: Path) -> dict[str, str]:
         "PATH": path,
         "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
         "ANSIBLE_HOME": str(private / "ansible"),
+        # A connection of an earlier run would let in whoever asks, whatever key or host key this run names.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "ANSIBLE_LOCAL_TEMP": str(private / "ansible/tmp"),
         "ANSIBLE_REMOTE_TEMP": str(private / "ansible/tmp"),
     }

@@ -183,7 +183,6 @@ class SshDriver(GatewayPairDriver):
             "StrictHostKeyChecking": "yes" if host.host_key else "accept-new",
             "UpdateHostKeys": "no",
             "HashKnownHosts": "no",
-            "ConnectTimeout": str(15 * self.patience),
             "ServerAliveInterval": "10",
             "PreferredAuthentications": "publickey",
         }
@@ -198,7 +197,8 @@ class SshDriver(GatewayPairDriver):
             "ansible_port": host.port,
             "ansible_user": host.user,
             "ansible_ssh_executable": str(SSH_TIED),
-            "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=30s",
+            "ansible_timeout": 15 * self.patience,
+            "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=10s",
             "ansible_ssh_common_args": arguments,
             "ansible_remote_tmp": _upload_folder(gateway),
             "ansible_become": host.become,
