@@ -110,7 +110,7 @@ class GatewayView(BaseModel):
     fingerprint_hash: str
     topology: dict[str, Any]
     engines: list[Engine]
-    host_key: str = Field(description="fingerprint of the SSH host key that was pinned; empty without SSH")
+    host_key: str = Field("", description="fingerprint of the SSH host key that was pinned; empty without SSH")
 
 
 class TestbedView(BaseModel):

@@ -1136,6 +1136,7 @@ export interface components {
             /**
              * Host Key
              * @description fingerprint of the SSH host key that was pinned; empty without SSH
+             * @default
              */
             host_key: string;
         };
