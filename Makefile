@@ -105,11 +105,6 @@ bench-dataplane: $(WIRELANE) ## wirelane beside other user-space WireGuards, as 
 	cd dataplane && cargo build --release --locked --example udp_load -p wirelane-io
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" python3 benchmarks/dataplane/bench.py $(BENCH_ARGS)
 
-.PHONY: test-vm
-test-vm: setup $(VENV)/.test-tools ## tests in virtual machines: real kernels, leases, SSH hosts (8 to 15 minutes without KVM)
-	scripts/setup vm
-	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest tests/vm
-
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder
 	rm -rf $(VENV) dataplane/target web/node_modules web/dist var
