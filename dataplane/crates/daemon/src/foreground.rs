@@ -26,7 +26,7 @@ pub fn run(interface: &InterfaceName, tuning: &Tuning) -> Result<(), String> {
         let _ = report.send(Cause::DeviceGone(why));
     };
     let lanes = Lanes::new(Spread::Ecmp);
-    let lane = lanes.make_lane(interface.as_str(), || open_tun(interface.as_str(), tuning), tuning, on_end);
+    let lane = lanes.make_lane(interface.as_str(), || open_tun(interface.as_str(), tuning), 0, tuning, on_end);
     let lane = lane.map_err(|error| error.to_string())?;
     lanes.arrange(vec![Arc::clone(&lane)], tuning).map_err(|error| error.to_string())?;
     uapi_socket::serve(listener, Arc::clone(&lane))?;

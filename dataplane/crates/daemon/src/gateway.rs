@@ -94,13 +94,13 @@ impl Running {
         network: &mut Network,
     ) -> Result<Arc<Lane>, String> {
         let name = config.name();
-        let change = device_change(config)?;
+        let (change, port) = (device_change(config)?, *config.listen_port.get_ref());
         let (report, reported_name) = (self.report.clone(), name.to_owned());
         let on_end = move |why| {
             // The receiver lives as long as the program does.
             let _ = report.send(Cause::DeviceGone(format!("{reported_name}: {why}")));
         };
-        let lane = self.lanes.make_lane(name, || open_tun(name, tuning), tuning, on_end);
+        let lane = self.lanes.make_lane(name, || open_tun(name, tuning), port, tuning, on_end);
         let lane = lane.map_err(|error| error.to_string())?;
         lane.change(change).map_err(|error| format!("{name}: {error}"))?;
         if self.lanes.shared_tun().is_none() {

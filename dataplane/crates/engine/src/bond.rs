@@ -303,7 +303,8 @@ impl Bond {
         let name = format!("bond:{}", self.tun.name());
         let plan = ThreadPlan { name, stage: Stage::Read, direction: Some(Direction::Tx), number: 0 };
         let gate = Gate::default();
-        let thread = gate.spawn(plan, tuning, move |counters| reader.run(counters))?;
+        let mut thread = gate.spawn(plan, tuning, move |counters| reader.run(counters))?;
+        thread.settle()?;
         Ok(ReaderThread { thread, gate, stop, waker })
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use wirelane_crypto::{Aead, Backend};
+use wirelane_crypto::Backend;
 use wirelane_io::{LinkMonitor, Netlink, Tun, TunOptions, UdpOptions, UdpPair};
 use wirelane_protocol::{Device, DeviceChange, DeviceSnapshot};
 
@@ -31,6 +31,12 @@ const RX: Option<Direction> = Some(Direction::Rx);
 pub struct StartError {
     what: String,
     error: io::Error,
+}
+
+impl StartError {
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { what: what.into(), error: io::Error::other(why) }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -98,20 +104,19 @@ struct Retired {
 }
 
 impl Lane {
-    /// Makes the lane `name` on `tun`. It has no key, no peer and a port that the kernel chose.
+    /// Makes the lane `name` on `tun`. It has no key and no peer; port 0 lets the kernel choose.
     ///
     /// `on_end` is called once, with the reason, if the lane ends by itself because its device is gone.
     pub fn start(
         name: &str,
         tun: Arc<Tun>,
         source: Source,
+        listen_port: u16,
+        backend: Backend,
         tuning: &Tuning,
         on_end: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, StartError> {
-        let backend = Aead::new(tuning.aead)
-            .map_err(|error| StartError { what: "aead".into(), error: io::Error::other(error) })?
-            .backend();
-        let sockets = UdpPair::bind(0, &udp_options(tuning, 0)).map_err(while_doing("cannot open UDP sockets"))?;
+        let sockets = bind(listen_port, &udp_options(tuning, 0)).map_err(|error| StartError::new(name, error))?;
         let link = LinkMonitor::new(tun.index()).map_err(while_doing(format!("{name}: cannot watch the link")))?;
         let rng = Box::new(UnwrapErr(SysRng));
         let now = wirelane_protocol::Time {
@@ -160,6 +165,17 @@ impl Lane {
     /// Whether packet threads for this tuning and position carry its packets.
     pub(crate) fn runs_as(&self, index: usize, tuning: &Tuning) -> bool {
         lock(&self.packets).as_ref().is_some_and(|own| own.index == index && own.tuning == *tuning)
+    }
+
+    /// Waits until its control thread is there.
+    pub(crate) fn settle_control(&self) -> Result<(), StartError> {
+        let settled = lock(&self.control).as_mut().map_or(Ok(()), LaneThread::settle);
+        settled.map_err(while_doing(format!("{}: cannot start its threads", self.name())))
+    }
+
+    /// Waits until these packet threads are placed.
+    pub(crate) fn settle(&self, threads: &mut PacketThreads) -> Result<(), StartError> {
+        threads.settle().map_err(while_doing(format!("{}: cannot start its threads", self.name())))
     }
 
     /// Makes packet threads, parked, for another tuning or position. Nothing changes yet.
@@ -221,10 +237,7 @@ impl Lane {
             self.shared.sockets().set_fwmark(fwmark).map_err(failed)?;
             return Ok(port);
         }
-        let sockets = UdpPair::bind(port, &self.udp_options(fwmark)).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => ChangeError::PortInUse { port },
-            _ => ChangeError::Io { what: format!("cannot bind UDP port {port}"), error },
-        })?;
+        let sockets = bind(port, &self.udp_options(fwmark))?;
         let port = sockets.port();
         self.shared.replace_sockets(sockets);
         Ok(port)
@@ -303,6 +316,13 @@ impl Lane {
             control.join();
         }
     }
+}
+
+fn bind(port: u16, options: &UdpOptions) -> Result<UdpPair, ChangeError> {
+    UdpPair::bind(port, options).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ChangeError::PortInUse { port },
+        _ => ChangeError::Io { what: format!("cannot bind UDP port {port}"), error },
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

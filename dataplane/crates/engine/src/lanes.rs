@@ -1,9 +1,10 @@
 //! All lanes of a gateway: which there are, in which order and under which tuning, changed while they run.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use wirelane_crypto::{Aead, Backend, BackendChoice};
 use wirelane_io::Tun;
 
 use crate::bond::Bond;
@@ -28,6 +29,8 @@ pub struct Lanes {
     gap_ms: AtomicU32,
     gap_is_new: AtomicBool,
     next_id: AtomicU16,
+    /// What the first lane's choice came to. Asking a virtual machine's CPU for its features takes a millisecond.
+    backend: OnceLock<(BackendChoice, Backend)>,
     /// One arrangement at a time.
     arranging: Mutex<()>,
 }
@@ -45,6 +48,7 @@ impl Lanes {
             gap_ms: AtomicU32::new(gap_ms),
             gap_is_new: AtomicBool::new(false),
             next_id: AtomicU16::new(0),
+            backend: OnceLock::new(),
             arranging: Mutex::new(()),
         }
     }
@@ -59,19 +63,33 @@ impl Lanes {
         self.bond.as_ref().map(|(_, tun)| tun)
     }
 
-    /// Makes a lane, which carries packets once it is arranged: in a bond on its device, else on `own_tun`.
+    /// Makes a lane, which carries packets once it is arranged: in a bond on its device, else on `own_tun`. Port 0 lets
+    /// the kernel choose.
     pub fn make_lane(
         &self,
         name: &str,
         own_tun: impl FnOnce() -> Result<Arc<Tun>, StartError>,
+        listen_port: u16,
         tuning: &Tuning,
         on_end: impl FnOnce(String) + Send + 'static,
     ) -> Result<Arc<Lane>, StartError> {
+        let backend = self.backend_for(tuning.aead)?;
         let (tun, source) = match self.shared_tun() {
             Some(tun) => (Arc::clone(tun), Source::Bond(self.next_id.fetch_add(1, Ordering::Relaxed))),
             None => (own_tun()?, Source::OwnTun),
         };
-        Lane::start(name, tun, source, tuning, on_end).map(Arc::new)
+        Lane::start(name, tun, source, listen_port, backend, tuning, on_end).map(Arc::new)
+    }
+
+    fn backend_for(&self, choice: BackendChoice) -> Result<Backend, StartError> {
+        if let Some((known, backend)) = self.backend.get()
+            && *known == choice
+        {
+            return Ok(*backend);
+        }
+        let backend = Aead::new(choice).map_err(|error| StartError::new("aead", error))?.backend();
+        self.backend.get_or_init(|| (choice, backend));
+        Ok(backend)
     }
 
     /// The gap after which flows of a bond may move, from the next arrangement on.
@@ -102,6 +120,9 @@ impl Lanes {
                 prepared.push((lane, lane.prepare(index, tuning)?));
             }
         }
+        // All of them at once: a gateway has many threads, and each takes its time to be placed.
+        lanes.iter().try_for_each(|lane| lane.settle_control())?;
+        prepared.iter_mut().try_for_each(|(lane, threads)| lane.settle(threads))?;
         match &self.bond {
             None => prepared.into_iter().for_each(|(lane, threads)| lane.switch(threads)),
             Some((bond, tun)) => {

@@ -102,7 +102,8 @@ pub struct PacketThreads {
 }
 
 impl PacketThreads {
-    /// Makes the threads of a lane, parked. On an error nothing of them stays.
+    /// Makes the threads of a lane, parked, and does not wait for them ([`settle`](Self::settle) does). On an error
+    /// nothing of them stays.
     pub fn new(
         shared: &Arc<Shared>,
         index: usize,
@@ -130,6 +131,11 @@ impl PacketThreads {
             Mode::Pipelined => made.add_pipelined_rx(backend)?,
         }
         Ok(made)
+    }
+
+    /// Waits until all threads are placed. The error says which could not be.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.threads.iter_mut().try_for_each(LaneThread::settle)
     }
 
     /// Lets them work.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use wirelane_io as wio;
@@ -25,6 +26,8 @@ pub struct LaneThread {
     /// The kernel's id; 0 until the thread runs.
     tid: Arc<AtomicI32>,
     numa_policy: String,
+    /// Says that the thread is where it should be; taken by [`settle`](Self::settle).
+    placed: Option<Receiver<io::Result<String>>>,
     handle: JoinHandle<()>,
 }
 
@@ -40,7 +43,8 @@ pub struct ThreadPlan {
 }
 
 impl LaneThread {
-    /// Starts a thread on the CPU that the tuning says, and runs `body` there.
+    /// Starts a thread on the CPU that the tuning says, and runs `body` there. [`settle`](Self::settle) says whether it
+    /// got there: many threads are started, and only then waited for.
     ///
     /// The thread places itself before `body` allocates its buffers, so that "local" memory is on its node.
     pub fn spawn(
@@ -53,7 +57,7 @@ impl LaneThread {
         let cpu = tuning.cpu_sets.of(plan.stage).and_then(|set| cpu_of_thread(set, plan.number));
         let numa_policy = tuning.numa_policy;
         let (own_counters, own_tid, name) = (Arc::clone(&counters), Arc::clone(&tid), plan.name.clone());
-        let (placed, placement) = std::sync::mpsc::sync_channel(1);
+        let (placed, placement) = sync_channel(1);
         let handle = std::thread::Builder::new().name(plan.name.clone()).stack_size(STACK_BYTES).spawn(move || {
             own_tid.store(wio::current_thread_id(), Ordering::Relaxed);
             let result = place(&name, cpu, numa_policy).and_then(|()| match plan.stage {
@@ -63,20 +67,22 @@ impl LaneThread {
             });
             let result = result.map(|()| wio::thread_policy().unwrap_or_else(|error| format!("unknown: {error}")));
             let is_placed = result.is_ok();
-            // The spawner waits for it below.
+            // Whoever settles it waits for it; nobody does when another thread could not be started.
             let _ = placed.send(result);
             if is_placed {
                 body(&own_counters);
             }
         })?;
-        match placement.recv() {
-            Ok(Ok(numa_policy)) => {
-                let ThreadPlan { name, stage, direction, .. } = plan;
-                Ok(Self { name, stage, direction, counters, tid, numa_policy, handle })
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("the thread ended at once")),
-        }
+        let ThreadPlan { name, stage, direction, .. } = plan;
+        let (numa_policy, placed) = (String::new(), Some(placement));
+        Ok(Self { name, stage, direction, counters, tid, numa_policy, placed, handle })
+    }
+
+    /// Waits until the thread is placed and confined. The error says why it could not be; then it has ended.
+    pub fn settle(&mut self) -> io::Result<()> {
+        let Some(placed) = self.placed.take() else { return Ok(()) };
+        self.numa_policy = placed.recv().map_err(|_| io::Error::other("the thread ended at once"))??;
+        Ok(())
     }
 
     /// The kernel's id.

@@ -1,5 +1,6 @@
 //! A small rtnetlink(7) client: links, addresses, routes over several lanes, and link events.
 
+mod filter;
 mod message;
 mod monitor;
 mod requests;

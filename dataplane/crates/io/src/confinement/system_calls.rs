@@ -1,6 +1,7 @@
 //! The seccomp filters.
 
 use std::io;
+use std::sync::OnceLock;
 
 use libc::c_long;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
@@ -133,23 +134,36 @@ const REFUSAL: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 
 /// For this thread and what it starts from now on.
 pub fn deny_to_process() -> io::Result<()> {
-    install(DENIED_TO_PROCESS, SeccompAction::Allow, REFUSAL)
+    install(&compile(DENIED_TO_PROCESS, SeccompAction::Allow, REFUSAL)?)
 }
 
 /// For this thread.
 pub fn allow_to_packet_thread() -> io::Result<()> {
-    install(ALLOWED_TO_PACKET_THREAD, REFUSAL, SeccompAction::Allow)
+    // Compiled once: a gateway may have a hundred of these threads.
+    static PROGRAM: OnceLock<BpfProgram> = OnceLock::new();
+    let program = match PROGRAM.get() {
+        Some(program) => program,
+        None => {
+            let compiled = compile(ALLOWED_TO_PACKET_THREAD, REFUSAL, SeccompAction::Allow)?;
+            PROGRAM.get_or_init(|| compiled)
+        }
+    };
+    install(program)
 }
 
-fn install(listed: &[c_long], others: SeccompAction, action: SeccompAction) -> io::Result<()> {
+fn compile(listed: &[c_long], others: SeccompAction, action: SeccompAction) -> io::Result<BpfProgram> {
     let rules = listed.iter().map(|call| (*call, Vec::new())).collect();
     let architecture: TargetArch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
     let filter = SeccompFilter::new(rules, others, action, architecture).map_err(io::Error::other)?;
-    let mut program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    filter.try_into().map_err(io::Error::other)
+}
+
+fn install(program: &BpfProgram) -> io::Result<()> {
     let described = libc::sock_fprog {
         len: program.len().try_into().map_err(io::Error::other)?,
-        // seccompiler's instruction is the kernel's struct sock_filter, with the same layout (repr(C)).
-        filter: program.as_mut_ptr().cast(),
+        // seccompiler's instruction is the kernel's struct sock_filter, with the same layout (repr(C)); the kernel only
+        // reads it.
+        filter: program.as_ptr().cast_mut().cast(),
     };
     // SPEC_ALLOW: kernels before 5.16 would turn speculation off for the thread, which slows the packet path down and
     // guards against code that runs inside the process, of which there is none.

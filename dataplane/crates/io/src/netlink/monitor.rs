@@ -5,6 +5,7 @@
 //! looked at now and then.
 
 use super::message::{Answer, answers};
+use super::filter::only_link;
 use super::requests::{Elsewhere, Link, Netlink, open_socket, receive};
 use std::collections::VecDeque;
 use std::io;
@@ -45,6 +46,10 @@ impl LinkMonitor {
     pub fn new(index: u32) -> io::Result<Self> {
         // Listen first, then look: no change can fall between.
         let socket = open_socket(libc::RTMGRP_LINK as u32, libc::SOCK_NONBLOCK)?;
+        // What comes of other interfaces all the same is not ours, and is left out below.
+        if let Err(error) = only_link(&socket, index) {
+            log::debug!("the changes of all interfaces wake the monitor of one: {error}");
+        }
         let known = Netlink::open()?.link(index)?;
         let state = if known.is_up { LinkEvent::Up } else { LinkEvent::Down };
         let events = VecDeque::from([LinkEvent::Mtu(known.mtu), state]);
