@@ -4,8 +4,8 @@
 //! made the only way out of a namespace. The kernel says where it went, and announces nothing from there on, so it is
 //! looked at now and then.
 
-use super::message::{Answer, answers};
 use super::filter::only_link;
+use super::message::{Answer, answers};
 use super::requests::{Elsewhere, Link, Netlink, open_socket, receive};
 use std::collections::VecDeque;
 use std::io;
