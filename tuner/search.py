@@ -47,13 +47,13 @@ _FEASIBLE = "feasible"
 _SHAPE = "shape"
 _STARTUP_TRIALS = 3
 _BASELINE_ERROR = 0.02
-_SURROGATE_SHARE = 0.8
+_SURROGATE_SHARE = 0.95
 _MODELLED = 60
 # A sampler of densities sees all trials up to so many, then the best and the latest of them: its time grows with them.
 _SAMPLED, _SAMPLED_BEST = 200, 50
 _LEADERS = 6
 _TWICE_REMOVED = 60
-_RANDOM_POINTS = 100
+_RANDOM_POINTS = 600
 _VALUES = "log merits"
 _SCANNED_POINTS = 20_000
 _GUESSES = 200

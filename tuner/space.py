@@ -214,7 +214,11 @@ class SearchSpace:
                 raise ValueError(f"the baseline's MTU {given.mtu} does not fit the underlay; {limit} is the most")
             check_cpu_sets(given.cpu_sets, self.topologies)
             return self.canonical(given)
-        mtu = min(STOCK_MTU, limit)
+        return self.stock()
+
+    def stock(self) -> Candidate:
+        """What a user has who has tuned nothing."""
+        mtu = min(STOCK_MTU, mtu_limit(self.underlay_mtu))
         if "kernel" in self._searched_engines:
             return Candidate(engine="kernel", mode=None, mtu=mtu)
         if "wirelane" not in self.engines:
@@ -228,9 +232,9 @@ class SearchSpace:
     def expert_candidates(self) -> tuple[Candidate, ...]:
         """What an expert would try first, best guess first; only those that the space holds, without the baseline.
 
-        Inline with a lane for each core on the NIC's node, near; with a lane for each core and each CPU of the host,
-        spread or unpinned; one inline lane; stock pipelined but pinned; the largest MTU;
-        in-tree WireGuard with threaded NAPI, a pinned lane for each core.
+        Stock settings, where the baseline is something else; inline with a lane for each core on the NIC's node, near;
+        with a lane for each core and each CPU of the host, spread or unpinned; one inline lane; stock pipelined but
+        pinned; the largest MTU; in-tree WireGuard with threaded NAPI, a pinned lane for each core.
         """
         hosts = self.topologies.values()
         near_cores = min(sum(core[0].node == host.nic_node for core in host.cores) for host in hosts)
@@ -251,7 +255,10 @@ class SearchSpace:
             kernel | {"lanes": near, "placement": "near"},
             kernel | {"lanes": cores, "placement": "spread"},
         ]
+        stock = self.canonical(self.stock())
         found: dict[str, Candidate] = {}
+        if stock.key != self.baseline().key and stock in self:
+            found[stock.key] = stock
         for rule in rules:
             candidate = self._nearest(rule)
             if candidate is not None and candidate.key != self.baseline().key:
@@ -262,6 +269,19 @@ class SearchSpace:
         """The largest number of lanes in the space up to `count`, else the smallest."""
         lanes = next(tunable.choices for tunable in self.tunables if tunable.name == "lanes")
         return max(int(choice) for choice in lanes if int(choice) <= max(count, int(lanes[0])))
+
+    def adopted(self, params: Mapping[str, Choice]) -> Candidate:
+        """The candidate with parameters of another space, the rest by default. Raises ValueError that says which of
+        them this space does not have."""
+        for tunable in self.tunables:
+            if tunable.name in params and params[tunable.name] not in tunable.choices:
+                raise ValueError(f"{tunable.label} {params[tunable.name]} is not in the search space")
+        missing = params.keys() - {tunable.name for tunable in self.tunables}
+        if missing:
+            raise ValueError(f"the search space has no {', '.join(sorted(missing))}")
+        candidate = self._nearest(params)
+        assert candidate is not None  # noqa: S101  every wish is a choice
+        return candidate
 
     def _nearest(self, wish: Mapping[str, Choice]) -> Candidate | None:
         """The candidate with the wished parameters, the rest by default; None where a wish is outside the space."""

@@ -27,8 +27,9 @@ Race = Literal["racing", "finished", "stopped", "infeasible", "failed"]
 """racing: gets further blocks; finished: had all it needs; stopped: could not win any more; infeasible: broke, or
 violates a constraint; failed: the lab could not measure it."""
 
-LOSING_CHANCE = 0.05
-"""A candidate is stopped when its chance to beat the leader is below this."""
+LOSING_CHANCE = 0.25
+"""A candidate is stopped when its chance to beat the leader is below this. A lower one buys certainty about losers; the
+surrogate and the playoff correct most of what a race gets wrong, for less."""
 _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT = 0.05, 1.0
 _MOST_MODELLED = 100
 _HUBER = 1.5
