@@ -249,7 +249,8 @@ def test_the_time_budget_leaves_room_for_confirming(tmp_path: Path) -> None:
     assert one.run().reason == "complete"
     assert 2 < len(one.history.trials) < 30
     assert one.procedure.verdict(one.history) is not None
-    assert 250 <= one.elapsed_s <= 310
+    # What is kept for playoff and confirming is the most they can take; a playoff that is clear at once leaves some.
+    assert 200 <= one.elapsed_s <= 310
 
 
 def test_progress_counts_down_to_nothing(tmp_path: Path) -> None:
