@@ -90,8 +90,13 @@ class Settings(BaseSettings):
         return self.data_dir / "bundles"
 
     @property
+    def ssh_key_file(self) -> Path:
+        """The key that lets the worker of docker-compose.yml into its gateways."""
+        return self.data_dir / "ssh" / "id_ed25519"
+
+    @property
     def testbeds_dir(self) -> Path:
-        """One folder a testbed of driver ssh, with its pinned host keys."""
+        """One folder a testbed of driver ssh or compose, with its pinned host keys."""
         return self.data_dir / "testbeds"
 
     @property

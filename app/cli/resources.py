@@ -76,7 +76,7 @@ def list_testbeds(as_json: AsJson = False) -> None:
 @testbeds.command("create")
 def create_testbed(
     name: Name,
-    driver: Annotated[str, typer.Option(help="netns, vm, ssh or sim.")] = "netns",
+    driver: Annotated[str, typer.Option(help="netns, vm, ssh, compose or sim.")] = "netns",
     hosts: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="For driver ssh: JSON with both hosts.")
     ] = None,

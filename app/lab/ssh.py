@@ -74,6 +74,8 @@ class SshDriver(GatewayPairDriver):
     trial_playbook = "trial_confirmed.yml"
     lease_s = UNCONFIRMED_LEASE_S
     sysctls = HOST_SYSCTLS
+    shared_machine = False
+    """Whether both gateways use the same CPUs."""
 
     def __init__(
         self, name: str, hosts: Mapping[Gateway, SshHost], folder: Path, programs: EnginePrograms | None = None
@@ -118,7 +120,7 @@ class SshDriver(GatewayPairDriver):
             gateways={
                 name: gateway.model_copy(update={"host_key": keys.get(name, "")}) for name, gateway in gateways.items()
             },
-            shared_machine=False,
+            shared_machine=self.shared_machine,
             underlay_mtu=self._underlay_mtu,
             emulated=self.emulated,
         )

@@ -13,7 +13,7 @@ from app.lab.secret_reference import PATTERN as SECRET_REFERENCE
 from tuner.candidate import Engine, Gateway
 
 TestbedName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,14}$", min_length=1, max_length=15)]
-Driver = Literal["netns", "vm", "ssh", "sim"]
+Driver = Literal["netns", "vm", "ssh", "compose", "sim"]
 
 
 class TestbedState(StrEnum):

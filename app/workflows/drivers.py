@@ -15,6 +15,8 @@ def make_driver(testbed: TestbedView) -> TestbedDriver:
         from app.lab.vm import VmDriver  # noqa: PLC0415
 
         return VmDriver(testbed.name)
+    if testbed.driver == "compose":
+        return _compose(testbed.name)
     if testbed.driver == "ssh" and testbed.ssh is not None:
         return _ssh(testbed.name, testbed.ssh)
     from app.lab.netns import NetnsDriver  # noqa: PLC0415
@@ -28,6 +30,14 @@ def _ssh(name: str, options: SshOptions) -> TestbedDriver:
 
     hosts = {gateway: SshHost(**getattr(options, gateway).model_dump(mode="json")) for gateway in GATEWAYS}
     return SshDriver(name, hosts, Settings().testbeds_dir / name)
+
+
+def _compose(name: str) -> TestbedDriver:
+    from app.lab.compose import ComposeDriver  # noqa: PLC0415
+    from app.settings import Settings  # noqa: PLC0415
+
+    settings = Settings()
+    return ComposeDriver(name, settings.ssh_key_file, settings.testbeds_dir / name)
 
 
 def _simulated(name: str, options: SimulationOptions) -> TestbedDriver:

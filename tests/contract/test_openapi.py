@@ -51,7 +51,7 @@ def test_operations_keep_their_contract(case: schemathesis.Case, service: Servic
 def _touches_hosts(case: schemathesis.Case) -> bool:
     """Namespaces, virtual machines, and connections to addresses that were made up."""
     body = case.body if isinstance(case.body, dict) else {}
-    return _operation(case) == "createTestbed" and body.get("driver", "netns") in ("netns", "vm", "ssh")
+    return _operation(case) == "createTestbed" and body.get("driver", "netns") in ("netns", "vm", "ssh", "compose")
 
 
 def _revokes_our_token(case: schemathesis.Case) -> bool:

@@ -14,8 +14,8 @@ DOCUMENTATION = """
 module: bootstrap
 short_description: Put the Wiretune agent on a host
 description:
-  - Mounts a small file system in memory under the testbed's state folder, since C(/run) itself may forbid programs, and
-    writes the agent there as one archive. Nothing of it outlasts a reboot.
+  - Writes the agent under the testbed's state folder, as one archive; where C(/run) itself forbids programs, into a
+    small file system in memory that is mounted there. Nothing of it outlasts a reboot.
 options:
   state_folder: {description: The testbed's folder on the host., type: path, required: true}
   programs_folder: {description: Folder below it for programs., type: path, required: true}
@@ -35,7 +35,7 @@ def main() -> None:
         folder = Path(arguments["programs_folder"])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.parent.chmod(0o700)
-        if not folder.is_mount():
+        if os.statvfs(folder).f_flag & os.ST_NOEXEC:
             options = f"mode=0700,size={SIZE_MIB}m,nosuid,nodev,exec"
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "wiretune", str(folder)], check=True)
         new = folder / "agent.zip.new"

@@ -2195,7 +2195,7 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "vm" | "ssh" | "sim";
+            driver: "netns" | "vm" | "ssh" | "compose" | "sim";
             /** Simulated */
             simulated: boolean;
             state: components["schemas"]["StudyState"];
@@ -2257,7 +2257,7 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "vm" | "ssh" | "sim";
+            driver: "netns" | "vm" | "ssh" | "compose" | "sim";
             state: components["schemas"]["StudyState"];
             /** Simulated */
             simulated: boolean;
@@ -2302,7 +2302,7 @@ export interface components {
              * @default netns
              * @enum {string}
              */
-            driver: "netns" | "vm" | "ssh" | "sim";
+            driver: "netns" | "vm" | "ssh" | "compose" | "sim";
             /** @description for driver sim only */
             simulation?: components["schemas"]["SimulationOptions"] | null;
             /** @description for driver ssh, which needs it */
@@ -2337,7 +2337,7 @@ export interface components {
              * Driver
              * @enum {string}
              */
-            driver: "netns" | "vm" | "ssh" | "sim";
+            driver: "netns" | "vm" | "ssh" | "compose" | "sim";
             state: components["schemas"]["TestbedState"];
             simulation: components["schemas"]["SimulationOptions"] | null;
             ssh: components["schemas"]["SshOptions"] | null;

@@ -1,6 +1,6 @@
 import { useState, type SubmitEvent } from "react";
 import { fieldError } from "../api/problem";
-import type { TestbedCreate, TestbedView } from "../api/types";
+import type { TestbedCreate } from "../api/types";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
 import { InputField, SelectField } from "../ui/Field";
@@ -10,9 +10,17 @@ import { SimulationFields } from "./SimulationFields";
 import { SIMULATION_DEFAULTS, simulationOf, type SimulationText } from "./simulation";
 import styles from "./TestbedsPage.module.css";
 
+const HINTS = {
+  netns: "Real traffic between two namespaces here; needs root.",
+  compose: "Real traffic between the two containers of docker-compose.yml.",
+  sim: "The cost model: no packet is sent.",
+};
+
+type Driver = keyof typeof HINTS;
+
 export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
-  const [driver, setDriver] = useState<TestbedView["driver"]>("netns");
+  const [driver, setDriver] = useState<Driver>("netns");
   const [simulation, setSimulation] = useState<SimulationText>(SIMULATION_DEFAULTS);
   const create = useCreateTestbed();
 
@@ -39,11 +47,12 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
           <SelectField
             label="Driver"
             value={driver}
-            onChange={(event) => setDriver(event.target.value === "sim" ? "sim" : "netns")}
+            onChange={(event) => setDriver(event.target.value as Driver)}
             error={fieldError(create.error, "driver")}
-            hint={driver === "sim" ? "The cost model: no packet is sent." : "Real traffic between two namespaces here; needs root."}
+            hint={HINTS[driver]}
           >
             <option value="netns">Network namespaces (netns)</option>
+            <option value="compose">Containers (compose)</option>
             <option value="sim">Simulated hosts (sim)</option>
           </SelectField>
         </div>

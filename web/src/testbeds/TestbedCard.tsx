@@ -17,6 +17,7 @@ const DRIVERS: Record<TestbedView["driver"], string> = {
   netns: "two network namespaces on this machine",
   vm: "two virtual machines on this machine",
   ssh: "two hosts reached by SSH",
+  compose: "two containers of docker-compose.yml",
   sim: "a simulated pair of hosts",
 };
 
