@@ -105,6 +105,11 @@ bench-dataplane: $(WIRELANE) ## wirelane beside other user-space WireGuards, as 
 	cd dataplane && cargo build --release --locked --example udp_load -p wirelane-io
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" python3 benchmarks/dataplane/bench.py $(BENCH_ARGS)
 
+.PHONY: test-compose
+test-compose: setup ## docker-compose.yml under a Docker daemon of the test's own: a study in containers (root; 5 to 10 minutes)
+	scripts/setup containers
+	$(SUDO) env WIRETUNE_TEST_COMPOSE=1 $(BIN)/pytest -rs tests/compose
+
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder
 	rm -rf $(VENV) dataplane/target web/node_modules web/dist var
