@@ -9,6 +9,8 @@ from rich.table import Table
 
 from app.cli.progress import gain_words
 
+_SHOWN_TRIALS = 12
+
 
 def print_result(console: Console, result: dict[str, Any]) -> None:
     """Print what a completed study found."""
@@ -31,10 +33,60 @@ def print_result(console: Console, result: dict[str, Any]) -> None:
     console.print(f"Verdict   {verdict['words']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Baseline  {result['baseline']['words']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Winner    {result['best']['words']}", highlight=False, markup=False, soft_wrap=True)
+    _print_limits(console, result)
+    _print_race(console, result["trials"])
     _print_explanation(console, result["explanation"])
-    overhead = result["trial_overhead_median_s"]
-    if overhead is not None:
-        console.print(f"Median time of a block that was not spent measuring: {overhead:.2f} s", highlight=False)
+    if result["overhead"] is not None:
+        console.print(overhead_words(result["overhead"]), highlight=False, soft_wrap=True)
+
+
+def overhead_words(overhead: dict[str, Any]) -> str:
+    """ "Overhead of a block 1.31 s: start 0.72, apply 0.21, verify 0.05, collect 0.33 (medians of 64)"."""
+    phases = ", ".join(f"{name} {overhead[f'{name}_s']:.2f}" for name in ("start", "apply", "verify", "collect"))
+    return f"Overhead of a block {overhead['total_s']:.2f} s: {phases} (medians of {overhead['blocks']})"
+
+
+def _print_limits(console: Console, result: dict[str, Any]) -> None:
+    """What the verdict's blocks say of each constraint, and what was turned down because of one."""
+    for check in result["verdict"]["constraints"]:
+        console.print(f"{'Limit':9} {check_words(check)}", highlight=False, markup=False, soft_wrap=True)
+    beyond = [trial for trial in result["trials"] if any(check["violation"] > 0 for check in trial["constraints"])]
+    for trial in beyond if result["spec"]["constraints"] else ():
+        if trial["standing"] is not None:
+            worst = max(trial["constraints"], key=lambda check: check["violation"])
+            console.print(
+                f"Beyond    trial {trial['number']}, {check_words(worst)}: {trial['words']}",
+                highlight=False,
+                markup=False,
+            )
+
+
+def check_words(check: dict[str, Any]) -> str:
+    """ "p99 latency under load at most 5 ms: 6.2, 24% beyond"."""
+    if check["value"] is None or check["limit"] is None:
+        return f"{check['words']}: not measured"
+    stands = f"{check['violation']:.0%} beyond" if check["violation"] > 0 else "kept"
+    limit = f" (limit {check['limit']:.4g})" if check["constraint"]["of_baseline"] else ""
+    return f"{check['words']}{limit}: {check['value']:.4g}, {stands}"
+
+
+def _print_race(console: Console, trials: list[dict[str, Any]]) -> None:
+    """How the search went: each trial's blocks, interval, and why it got no more of them."""
+    raced = [trial for trial in trials if trial["standing"] is not None]
+    table = Table(title="The search, against the baseline: no result yet", title_justify="left", box=None)
+    for column in ("trial", "blocks", "95% interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("race", no_wrap=True)
+    table.add_column("configuration", overflow="fold", ratio=1)
+    for trial in sorted(raced, key=lambda trial: -(trial["standing"]["gain"] or 0.0))[:_SHOWN_TRIALS]:
+        standing = trial["standing"]
+        ends = [standing["gain_low"], standing["gain_high"]]
+        interval = "" if ends[0] is None else f"{gain_words(ends[0])} to {gain_words(ends[1])}"
+        table.add_row(str(trial["number"]), str(standing["blocks"]), interval, standing["race"], trial["words"])
+    console.print()
+    console.print(table)
+    if len(raced) > _SHOWN_TRIALS:
+        console.print(f"… and {len(raced) - _SHOWN_TRIALS} more trials; --json has them all.", highlight=False)
 
 
 def _print_explanation(console: Console, explanation: dict[str, Any] | None) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.failures import CommandError, Exit
+from app.cli.limits import AT_LEAST_HELP, AT_MOST_HELP, constraints_of
+from app.cli.tune_options import OBJECTIVE_HELP, ObjectiveName
 
 if TYPE_CHECKING:
     from app.cli.client import Api
@@ -166,7 +168,9 @@ def create_study(
     *,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 12,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one sample.")] = 3.0,
-    objective: Annotated[str, typer.Option(help="throughput, efficiency, pareto, ndr or pdr.")] = "throughput",
+    objective: Annotated[ObjectiveName, typer.Option(help=OBJECTIVE_HELP)] = ObjectiveName.THROUGHPUT,
+    at_most: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_MOST_HELP)] = None,
+    at_least: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_LEAST_HELP)] = None,
     label: Annotated[str, typer.Option(help="Free text for people.")] = "",
     follow: Annotated[bool, typer.Option(help="Show it until it is finished.")] = False,
 ) -> None:
@@ -175,9 +179,18 @@ def create_study(
     wiretune study create demo --trials 20
 
     wiretune study create demo --follow
+
+    wiretune study create demo --objective efficiency --at-least throughput=0.95x
     """
+    body = {
+        "testbed": testbed,
+        "trials": trials,
+        "sample_seconds": seconds,
+        "objective": objective.value,
+        "constraints": constraints_of(at_most, at_least),
+        "label": label,
+    }
     api = _api()
-    body = {"testbed": testbed, "trials": trials, "sample_seconds": seconds, "objective": objective, "label": label}
     study = api.post("/studies", body)
     sys.stdout.write(study["id"] + "\n")
     if follow:

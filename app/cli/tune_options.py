@@ -8,10 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.limits import AT_LEAST_HELP, AT_MOST_HELP, constraints_of, workload_of
+
 DEFAULT_TRIALS = 12
 DEFAULT_SECONDS = 3.0
 DEFAULT_SAMPLES_IN_BUDGET = 110
 """Samples that the default budget has time for: 330 seconds with samples of three."""
+
+OBJECTIVE_HELP = (
+    "What is optimised. pareto: throughput and efficiency; pareto_latency: throughput and p99 latency; ndr, pdr:"
+    " packets/s without loss, or with at most 0.5% of it."
+)
+SAMPLER_HELP = "How candidates are chosen. random and grid are for comparison; gp needs `pip install wiretune[gp]`."
+
+
+class DirectionName(StrEnum):
+    """Where the traffic flows."""
+
+    FORWARD = "forward"
+    REVERSE = "reverse"
+    BOTH = "both"
 
 
 class DriverName(StrEnum):
@@ -77,11 +93,22 @@ def tune_command(
             min=0, max=100, help="Rounds that measure each change on the way from baseline to winner; 0: none of them."
         ),
     ] = 4,
-    objective: Annotated[ObjectiveName, typer.Option(help="What is optimised.")] = ObjectiveName.THROUGHPUT,
+    objective: Annotated[ObjectiveName, typer.Option(help=OBJECTIVE_HELP)] = ObjectiveName.THROUGHPUT,
+    at_most: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_MOST_HELP)] = None,
+    at_least: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_LEAST_HELP)] = None,
+    offered_gbps: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1000, help="Offer UDP at this load in place of TCP; a limit on loss needs it."),
+    ] = None,
+    direction: Annotated[DirectionName, typer.Option(help="forward: from gateway a to b.")] = DirectionName.FORWARD,
     engine: Annotated[
         list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
     ] = None,
-    sampler: Annotated[SamplerName, typer.Option(help="How candidates are chosen.")] = SamplerName.TPE,
+    sampler: Annotated[SamplerName, typer.Option(help=SAMPLER_HELP)] = SamplerName.TPE,
+    racing: Annotated[
+        bool,
+        typer.Option(help="Stop measuring a candidate that cannot win any more; without, each gets --repeats blocks."),
+    ] = True,
     time_budget: Annotated[
         float | None, typer.Option(min=1, help="Seconds for everything. Default: no limit once --trials is given.")
     ] = None,
@@ -109,6 +136,14 @@ def tune_command(
 
         sudo wiretune tune --objective efficiency --engine wirelane
 
+        sudo wiretune tune --at-most p99=5 --at-most cpus=1.1x
+
+        sudo wiretune tune --objective efficiency --at-least throughput=0.95x
+
+        sudo wiretune tune --offered-gbps 1.5 --at-most loss=0.1% --objective efficiency
+
+        sudo wiretune tune --objective ndr --trials 6 --seconds 1
+
         wiretune tune --testbed sim --sim-cores 16 --sim-sockets 2
     """
     from rich.console import Console  # noqa: PLC0415
@@ -122,9 +157,11 @@ def tune_command(
     if testbed is DriverName.SIM:
         simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores, "noise_ratio": sim_noise}
         simulation["sample_time_ratio"] = sim_time
-    study = {
+    study: dict[str, Any] = {
         "label": "wiretune tune",
         "objective": objective.value,
+        "constraints": constraints_of(at_most, at_least),
+        "racing": racing,
         "engines": [one.value for one in engine] if engine else None,
         "trials": trials or DEFAULT_TRIALS,
         "sample_seconds": seconds,
@@ -137,5 +174,6 @@ def tune_command(
         "sampler": sampler.value,
         "seed": seed,
     }
+    study["workloads"] = workload_of(study, offered_gbps, direction.value)
     request = TuneRequest(testbed.value, simulation, study, json_path, bundle)
     tune(Settings(), request, Console(stderr=False))

@@ -47,9 +47,14 @@ class PhaseTimings(_Value):
 
     apply_s: float = 0.0
     verify_s: float = 0.0
-    measure_s: float = 0.0
-    collect_s: float = 0.0
+    measure_s: float = Field(0.0, description="workloads' windows, between the first and the last packet that counts")
+    collect_s: float = Field(0.0, description="starting and stopping the workloads, and collecting what they say")
     total_s: float = 0.0
+
+    @property
+    def start_s(self) -> float:
+        """The rest: starting Ansible, for the most part."""
+        return max(0.0, self.overhead_s - self.apply_s - self.verify_s - self.collect_s)
 
     @property
     def overhead_s(self) -> float:

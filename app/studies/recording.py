@@ -20,13 +20,13 @@ from app.events.schemas import EventType
 from app.lab.driver import PhaseTimings, ProvisionedTestbed, TrialResult
 from app.studies.models import ABLATION, Block, StoredSample, Study, Trial
 from app.studies.procedure import history_of
+from app.studies.race import StudyRace
 from app.studies.schemas import BestSoFar, BundleView, Origin, RunningBlock, StudyCreate, StudyFailure
 from app.studies.service import change_state, existing_study
 from app.studies.states import FINISHED, StudyState
-from app.studies.views import OUTCOME, baseline_score, overhead_median_s, trial_view
+from app.studies.views import OUTCOME, overhead_of, trial_view
 from tuner.candidate import Candidate
 from tuner.history import Arm, History
-from tuner.objectives import OBJECTIVES
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.procedure import MeasureBlock, Progress
 from tuner.samples import Reference
@@ -219,6 +219,7 @@ class StudyRecorder:
         with self._database.writing() as session:
             study = session.get_one(Study, study_id, options=[selectinload(Study.trials).selectinload(Trial.measured)])
             best = _best_so_far(study, progress)
+            overhead = overhead_of(block for trial in study.trials for block in trial.measured)
             study.progress = {
                 "trials_done": progress.trials_done,
                 "trials_total": progress.trials_total,
@@ -226,7 +227,8 @@ class StudyRecorder:
                 "blocks_total": progress.blocks_done + progress.blocks_remaining,
                 "best": best.model_dump(mode="json") if best else None,
                 "eta_s": progress.remaining_s,
-                "trial_overhead_median_s": overhead_median_s(b for trial in study.trials for b in trial.measured),
+                "trial_overhead_median_s": overhead.total_s if overhead else None,
+                "overhead": overhead.model_dump() if overhead else None,
             }
             study.progress_at = now()
             _tell(session, study, "study.progress", **study.progress)
@@ -352,8 +354,7 @@ def _best_so_far(study: Study, progress: Progress) -> BestSoFar | None:
     trial = next((trial for trial in study.trials if trial.number == progress.best_trial_number), None)
     if trial is None or trial.number is None:
         return None
-    objective = OBJECTIVES[study.spec["objective"]]
-    view = trial_view(trial, objective, baseline_score(study.trials, objective))
+    view = trial_view(trial, StudyRace(study))
     if view.metrics is None:
         return None
     return BestSoFar(

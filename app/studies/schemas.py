@@ -13,12 +13,13 @@ from app.testbeds.schemas import Driver, GatewayView, TestbedName
 from tuner.ablation import Ablation
 from tuner.bottleneck import Bottleneck
 from tuner.candidate import Candidate, Engine, Gateway
-from tuner.constraints import Constraint, check_constraints, workload_for
+from tuner.constraints import Constraint, ConstraintCheck, check_constraints, workload_for
 from tuner.history import Phase
 from tuner.importance import Importance
 from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
 from tuner.samplers import check_sampler
 from tuner.samples import Reference, Sample, Workload
+from tuner.standings import Race
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
 
@@ -144,6 +145,17 @@ class RunningBlock(BaseModel):
     started_at: datetime
 
 
+class BlockOverhead(BaseModel):
+    """Seconds of a block that were not spent measuring, by what they went to; medians over the measured blocks."""
+
+    start_s: float = Field(description="starting Ansible, and what else is done before and after the gateways' tasks")
+    apply_s: float = Field(description="applying the candidate to both gateways")
+    verify_s: float = Field(description="reading back what is set, and comparing")
+    collect_s: float = Field(description="starting and stopping the workloads, and collecting what they say")
+    total_s: float = Field(description="all of it; a median of sums, not the sum of medians")
+    blocks: int = Field(ge=1, description="measured blocks that the medians are taken over")
+
+
 class StudyProgress(BaseModel):
     """How far a study is."""
 
@@ -155,6 +167,7 @@ class StudyProgress(BaseModel):
     running: RunningBlock | None
     eta_s: float | None = Field(description="estimated seconds to the end; null when unknown or finished")
     trial_overhead_median_s: float | None = Field(description="median time of a block that was not spent measuring")
+    overhead: BlockOverhead | None = Field(None, description="the same by what it was spent on")
 
 
 class BundleView(BaseModel):
@@ -216,6 +229,23 @@ class BlockPoint(BaseModel):
     metrics: BlockMetrics
 
 
+class Standing(BaseModel):
+    """One trial in the race of the search, drift taken out. For charts; only the verdict rounds decide."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    race: Race = Field(
+        description="racing: gets further blocks; finished: had all it needs; stopped: early, it could not win any"
+        " more; infeasible: broke, or violates a constraint; failed: the lab could not measure it"
+    )
+    blocks: int = Field(ge=0, description="blocks measured in the search")
+    gain: float | None = Field(description="ratio to the baseline: 1.1 is 10% more; null before a block is measured")
+    gain_low: float | None = Field(description="lower end of its 95% interval, at the study's noise level")
+    gain_high: float | None = Field(description="upper end of its 95% interval")
+    chance: float | None = Field(ge=0, le=1, description="probability that it is better than the leader of the search")
+    reason: str = Field(examples=["after 1 block: could not win any more"])
+
+
 class TrialView(BaseModel):
     """One candidate, however often measured."""
 
@@ -233,6 +263,12 @@ class TrialView(BaseModel):
         description="median over the blocks of the search (ablation: of its path); null until one is finished"
     )
     gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")
+    standing: Standing | None = Field(
+        None, description="in the race of the search; null for the baseline and the ablation path"
+    )
+    constraints: list[ConstraintCheck] = Field(
+        default_factory=list, description="the study's constraints, by these metrics; a violation above 0 is beyond one"
+    )
     blocks: int = Field(description="finished blocks, of every phase")
     points: list[BlockPoint] = Field(description="every measured block, in order")
     detail: str | None = Field(description="why it is infeasible or failed")
@@ -288,6 +324,7 @@ class StudyResult(BaseModel):
     trials: list[TrialDetail]
     gateways: dict[Gateway, GatewayView] = Field(description="fingerprints, as of provisioning")
     trial_overhead_median_s: float | None
+    overhead: BlockOverhead | None = Field(description="the same by what it was spent on")
     failure: StudyFailure | None
     created_at: datetime
     started_at: datetime | None

@@ -16,12 +16,12 @@ from app.jobs import Jobs
 from app.pagination import Page
 from app.studies.explanation import explanation_of
 from app.studies.models import Block, Study, Trial
+from app.studies.race import StudyRace
 from app.studies.schemas import BundleView, Explanation, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
 from app.studies.space import search_space
 from app.studies.states import CANCELLABLE, FINISHED, RESUMABLE, StudyState, allowed
-from app.studies.views import baseline_score, study_result, study_view, trial_detail, trial_view
+from app.studies.views import study_result, study_view, trial_detail, trial_view
 from app.testbeds.service import TestbedService
-from tuner.objectives import OBJECTIVES
 
 
 class StudyService:
@@ -118,26 +118,21 @@ class StudyService:
 
     def trials(self, study_id: str, limit: int, offset: int) -> Page[TrialView]:
         """The trials of a study in the order they began. Raises NotFoundError."""
-        study = self._load(study_id)
-        objective = OBJECTIVES[study.spec["objective"]]
-        query = select(Trial).where(Trial.study_id == study_id).options(selectinload(Trial.measured))
         with self._database.reading() as session:
-            baseline = baseline_score(session.scalars(query.where(Trial.number.is_(None))).all(), objective)
-            rows = session.scalars(query.order_by(Trial.id).limit(limit).offset(offset)).all()
-            total = session.scalar(select(func.count()).select_from(Trial).where(Trial.study_id == study_id)) or 0
-        return Page(items=[trial_view(row, objective, baseline) for row in rows], total=total)
+            study = _with_blocks(session, study_id)
+        race = StudyRace(study)
+        items = [trial_view(trial, race) for trial in study.trials[offset : offset + limit]]
+        return Page(items=items, total=len(study.trials))
 
     def trial(self, trial_id: int) -> TrialDetail:
         """One trial with its blocks and samples. Raises NotFoundError."""
-        measured = selectinload(Trial.measured)
+        samples = selectinload(Trial.measured).selectinload(Block.samples)
         with self._database.reading() as session:
-            trial = session.get(Trial, trial_id, options=[measured.selectinload(Block.samples)])
+            trial = session.get(Trial, trial_id, options=[samples])
             if trial is None:
                 raise NotFoundError(f"There is no trial {trial_id}.")
-            objective = OBJECTIVES[existing_study(session, trial.study_id).spec["objective"]]
-            query = select(Trial).where(Trial.study_id == trial.study_id, Trial.number.is_(None))
-            baseline = baseline_score(session.scalars(query.options(measured)).all(), objective)
-        return trial_detail(trial, objective, baseline)
+            race = StudyRace(_with_blocks(session, trial.study_id))
+            return trial_detail(trial, race)
 
     def result(self, study_id: str) -> StudyResult:
         """Everything a study found. Raises NotFoundError."""
@@ -196,6 +191,15 @@ class StudyService:
 def existing_study(session: Session, study_id: str) -> Study:
     """The study's row. Raises NotFoundError."""
     study = session.get(Study, study_id)
+    if study is None:
+        raise _no_study(study_id)
+    return study
+
+
+def _with_blocks(session: Session, study_id: str) -> Study:
+    """The study's row with its trials and their blocks. Raises NotFoundError."""
+    blocks = selectinload(Study.trials).selectinload(Trial.measured)
+    study = session.get(Study, study_id, options=[blocks])
     if study is None:
         raise _no_study(study_id)
     return study

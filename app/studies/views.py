@@ -13,7 +13,9 @@ from app.database import now
 from app.lab.driver import PhaseTimings, ProvisionedTestbed
 from app.studies.explanation import explanation_of
 from app.studies.models import ABLATION, Block, Study, Trial
+from app.studies.race import StudyRace
 from app.studies.schemas import (
+    BlockOverhead,
     BlockPoint,
     GainView,
     StudyCreate,
@@ -26,7 +28,7 @@ from app.studies.schemas import (
 from app.studies.states import RUNNING, StudyState
 from app.testbeds.service import gateway_views
 from tuner.candidate import Candidate
-from tuner.objectives import OBJECTIVES, BlockMetrics, Objective
+from tuner.objectives import BlockMetrics, median_metrics
 from tuner.outcomes import Infeasible, Measured, Outcome
 from tuner.statistics import Verdict
 
@@ -66,6 +68,7 @@ def _progress(study: Study) -> dict[str, Any]:
             running=None,
             eta_s=None,
             trial_overhead_median_s=None,
+            overhead=None,
         )
         return {**empty.model_dump(), "running": study.running}
     eta_s = study.progress["eta_s"]
@@ -76,38 +79,21 @@ def _progress(study: Study) -> dict[str, Any]:
     return {**study.progress, "eta_s": eta_s, "running": study.running}
 
 
-def baseline_score(trials: Iterable[Trial], objective: Objective) -> float | None:
-    """Median score of the baseline's blocks before and during the search; for charts, never a result."""
-    scores = [
-        objective.score(metrics)
-        for trial in trials
-        if trial.is_baseline
-        for metrics in _measured(trial, "baseline", "search")
-    ]
-    return median(scores) if scores else None
+def trial_view(trial: Trial, race: StudyRace) -> TrialView:
+    """One trial among the others of its study."""
+    return TrialView.model_validate(_trial_fields(trial, race))
 
 
-def trial_view(trial: Trial, objective: Objective, baseline: float | None) -> TrialView:
-    """One trial; `baseline` is the score that its gain refers to."""
+def trial_detail(trial: Trial, race: StudyRace) -> TrialDetail:
+    """One trial with its blocks and samples, which must be loaded."""
+    blocks = [_block_view(block) for block in trial.measured]
+    return TrialDetail.model_validate({**_trial_fields(trial, race), "measured": blocks})
+
+
+def _trial_fields(trial: Trial, race: StudyRace) -> dict[str, Any]:
+    candidate = Candidate.model_validate(trial.candidate)
     phases = ("baseline", "search") if trial.is_baseline else ("search",)
     metrics = _median_metrics(_measured(trial, *(phases if trial.origin != ABLATION else ("explain",))))
-    gain = objective.score(metrics) / baseline if metrics and baseline else None
-    return TrialView.model_validate({**_trial_fields(trial), "metrics": metrics, "gain": gain})
-
-
-def trial_detail(trial: Trial, objective: Objective, baseline: float | None) -> TrialDetail:
-    """One trial with its blocks and samples, which must be loaded."""
-    return TrialDetail.model_validate(
-        {
-            **trial_view(trial, objective, baseline).model_dump(),
-            "measured": [_block_view(block) for block in trial.measured],
-        }
-    )
-
-
-def _trial_fields(trial: Trial) -> dict[str, Any]:
-    candidate = Candidate.model_validate(trial.candidate)
-    overheads = [PhaseTimings.model_validate(block.timings).overhead_s for block in trial.measured if block.timings]
     return {
         "id": trial.id,
         "study_id": trial.study_id,
@@ -119,10 +105,14 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         "origin": trial.origin,
         "params": trial.params,
         "state": trial.state,
+        "metrics": metrics,
+        "gain": race.gain(metrics) if metrics else None,
+        "standing": race.standing(trial),
+        "constraints": race.checks(metrics) if metrics else [],
         "blocks": len(trial.measured),
         "points": list(_points(trial)),
         "detail": trial.detail,
-        "overhead_s": median(overheads) if overheads else None,
+        "overhead_s": overhead_median_s(trial.measured),
         "started_at": trial.started_at,
         "finished_at": trial.finished_at,
     }
@@ -161,30 +151,36 @@ def _measured(trial: Trial, *phases: str) -> list[BlockMetrics]:
 
 
 def _median_metrics(blocks: list[BlockMetrics]) -> BlockMetrics | None:
-    if not blocks:
+    return median_metrics(blocks) if blocks else None
+
+
+def overhead_of(blocks: Iterable[Block]) -> BlockOverhead | None:
+    """What the measured blocks cost beyond measuring; None before the first."""
+    known = [PhaseTimings.model_validate(block.timings) for block in blocks if block.timings.get("total_s")]
+    if not known:
         return None
-    efficiencies = [block.gbit_per_cpu_s for block in blocks if block.gbit_per_cpu_s is not None]
-    return BlockMetrics(
-        throughput_gbps=median(block.throughput_gbps for block in blocks),
-        gbit_per_cpu_s=median(efficiencies) if efficiencies else None,
-        simulated=any(block.simulated for block in blocks),
+    return BlockOverhead(
+        start_s=median(timings.start_s for timings in known),
+        apply_s=median(timings.apply_s for timings in known),
+        verify_s=median(timings.verify_s for timings in known),
+        collect_s=median(timings.collect_s for timings in known),
+        total_s=median(timings.overhead_s for timings in known),
+        blocks=len(known),
     )
 
 
 def overhead_median_s(blocks: Iterable[Block]) -> float | None:
     """Median over the measured blocks of the time that was not spent measuring."""
-    overheads = [
-        PhaseTimings.model_validate(block.timings).overhead_s for block in blocks if block.timings.get("total_s")
-    ]
-    return median(overheads) if overheads else None
+    overhead = overhead_of(blocks)
+    return overhead.total_s if overhead else None
 
 
 def study_result(study: Study) -> StudyResult:
     """Everything a study found. Trials, blocks and samples must be loaded."""
     spec = StudyCreate.model_validate(study.spec)
-    objective = OBJECTIVES[spec.objective]
-    baseline = baseline_score(study.trials, objective)
-    trials = [trial_detail(trial, objective, baseline) for trial in study.trials]
+    race = StudyRace(study)
+    trials = [trial_detail(trial, race) for trial in study.trials]
+    overhead = overhead_of(block for trial in study.trials for block in trial.measured)
     verdict = Verdict.model_validate(study.verdict) if study.verdict else None
     provisioned = ProvisionedTestbed.model_validate(study.provisioned) if study.provisioned else None
     best_number = verdict.best_trial_number if verdict else -1
@@ -205,7 +201,8 @@ def study_result(study: Study) -> StudyResult:
             "best": next((trial for trial in trials if trial.number == best_number), None),
             "trials": trials,
             "gateways": gateway_views(provisioned),
-            "trial_overhead_median_s": overhead_median_s(block for trial in study.trials for block in trial.measured),
+            "trial_overhead_median_s": overhead.total_s if overhead else None,
+            "overhead": overhead,
             "failure": study.failure,
             "created_at": study.created_at,
             "started_at": study.started_at,

@@ -1,12 +1,12 @@
-"""Does a study's answer hold on real packets? Five full studies of two namespaces, an A/A study, and where time goes.
+"""Does a study's answer hold on real packets? Five full studies of two namespaces, A/A studies, and where time goes.
 
     make bench-netns                                        # as root; half an hour
     make bench-netns BENCH_ARGS="--trials 8 --seconds 1"    # a quarter of an hour
     python -m benchmarks.netns --only 3                     # one part; results are kept, and no part runs twice
     python -m benchmarks.netns --table                      # only the tables, of the parts that are there
 
-Prints Markdown for docs/measurement.md. Every study has a seed of its own. In the A/A study the only candidate is the
-baseline itself, so that any difference that it finds is a false one.
+Prints Markdown for docs/measurement.md. Every study has a seed of its own. In an A/A study the only candidate is the
+baseline itself, so that any difference that it finds is a false one; one in twenty is expected to find one.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ from app.settings import Settings
 from benchmarks.netns.tables import print_tables
 from tuner.candidate import Candidate
 
-AA = "aa"
 STUDIES = ("1", "2", "3", "4", "5")
+AA = ("aa-1", "aa-2", "aa-3")
+PARTS = (*STUDIES, *AA)
 STOCK = Candidate(mode="pipelined", crypto_workers=2)
-"""Both sides of the A/A study: one pipelined lane, as stock WireGuard works."""
+"""Both sides of an A/A study: one pipelined lane, as stock WireGuard works."""
 
 
 def main() -> None:
     arguments = _arguments()
     arguments.results.mkdir(parents=True, exist_ok=True)
-    wanted = () if arguments.table else [arguments.only] if arguments.only else (*STUDIES, AA)
+    wanted = () if arguments.table else [arguments.only] if arguments.only else PARTS
     console = Console()
     for part in wanted:
         path = arguments.results / f"study-{part}.json"
         if not path.exists():
             console.rule(f"study {part}")
             _run(part, path, arguments, console)
-    print_tables({part: _read(arguments.results / f"study-{part}.json") for part in (*STUDIES, AA)}, AA)
+    print_tables({part: _read(arguments.results / f"study-{part}.json") for part in PARTS}, AA)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.netns", description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=Path("var/bench-netns"), help="where results are kept")
-    parser.add_argument("--only", choices=[*STUDIES, AA], help="run this part only")
+    parser.add_argument("--only", choices=PARTS, help="run this part only")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one sample")
@@ -61,9 +62,9 @@ def _run(part: str, path: Path, arguments: argparse.Namespace, console: Console)
         "trials": arguments.trials,
         "sample_seconds": arguments.seconds,
         "explain_rounds": arguments.explain_rounds,
-        "seed": 2025 + (*STUDIES, AA).index(part),
+        "seed": 2025 + PARTS.index(part),
     }
-    if part == AA:
+    if part in AA:
         study |= {"engines": None, "space": _only(STOCK)}
     bundle = path.with_suffix(".tar.gz")
     settings = Settings(data_dir=path.parent / "data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -11,9 +11,9 @@ Result = dict[str, Any]
 PHASES = ("apply", "verify", "collect")
 
 
-def print_tables(results: Mapping[str, Result | None], aa: str) -> None:
-    """Verdicts, whether they agree, the A/A study, and the overhead of a block by phase."""
-    studies = {part: result for part, result in results.items() if part != aa and result is not None}
+def print_tables(results: Mapping[str, Result | None], aa: Collection[str]) -> None:
+    """Verdicts, whether they agree, the A/A studies, and the overhead of a block by phase."""
+    studies = {part: result for part, result in results.items() if part not in aa and result is not None}
     missing = [part for part, result in results.items() if result is None]
     if missing:
         print(f"\nNot run yet: {', '.join(missing)}.")
@@ -23,10 +23,10 @@ def print_tables(results: Mapping[str, Result | None], aa: str) -> None:
     )
     if len(studies) > 1:
         print(f"\n{_agreement([result['verdict'] for result in studies.values()])}")
-    against = results[aa]
-    if against is not None:
-        words = against["verdict"]["conclusion"].replace("_", " ")
-        print(f"\nA/A, both {against['baseline']['words']}: **{words}**.")
+    against = [result for part, result in results.items() if part in aa and result is not None]
+    if against:
+        words = [result["verdict"]["conclusion"].replace("_", " ") for result in against]
+        print(f"\nA/A, both {against[0]['baseline']['words']}: **{'; '.join(words)}**.")
     blocks = [block for result in results.values() if result is not None for block in _blocks(result)]
     if blocks:
         print(f"\nTime of a block beyond measuring, median of {len(blocks)} blocks:")

@@ -149,6 +149,30 @@ def test_broken_candidates_are_infeasible_not_scored(client: httpx.Client) -> No
             assert "cannot run" in trial["detail"]
 
 
+def test_trials_tell_their_race_and_what_violates_a_limit(client: httpx.Client) -> None:
+    limit = {"metric": "throughput_gbps", "at_most": 1.0, "of_baseline": True}
+    study_id = make_study(client, "sim", trials=6, repeats=4, constraints=[limit])
+    study = wait_for(client, f"/studies/{study_id}", finished)
+    trials = client.get(f"/studies/{study_id}/trials").json()["items"]
+    beyond = [trial for trial in trials if any(check["violation"] > 0 for check in trial["constraints"])]
+    assert any(trial["number"] is not None for trial in beyond), "some candidate is faster than the baseline"
+    for trial in trials:
+        standing = trial["standing"]
+        if trial["is_baseline"]:
+            assert standing is None
+            continue
+        assert standing["race"] == "infeasible" if trial in beyond else standing["race"] in ("finished", "stopped")
+        assert standing["gain_low"] < standing["gain"] < standing["gain_high"]
+        assert standing["blocks"] == sum(point["phase"] == "search" for point in trial["points"])
+        assert trial["constraints"][0]["value"] == trial["metrics"]["throughput_gbps"]
+        assert client.get(f"/trials/{trial['id']}").json()["standing"] == standing
+    if study["verdict"]:
+        assert study["verdict"]["best_trial_number"] not in {trial["number"] for trial in beyond}
+    overhead = client.get(f"/studies/{study_id}/result").json()["overhead"]
+    assert overhead == study["progress"]["overhead"]
+    assert overhead["blocks"] == study["progress"]["blocks_done"]
+
+
 def test_failing_lab_ends_the_study_with_its_reason(client: httpx.Client) -> None:
     make_testbed(client, "failing", lab_failure_ratio=1.0)
     study_id = make_study(client, "failing")

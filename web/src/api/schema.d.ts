@@ -579,6 +579,42 @@ export interface components {
             simulated: boolean;
         };
         /**
+         * BlockOverhead
+         * @description Seconds of a block that were not spent measuring, by what they went to; medians over the measured blocks.
+         */
+        BlockOverhead: {
+            /**
+             * Start S
+             * @description starting Ansible, and what else is done before and after the gateways' tasks
+             */
+            start_s: number;
+            /**
+             * Apply S
+             * @description applying the candidate to both gateways
+             */
+            apply_s: number;
+            /**
+             * Verify S
+             * @description reading back what is set, and comparing
+             */
+            verify_s: number;
+            /**
+             * Collect S
+             * @description starting and stopping the workloads, and collecting what they say
+             */
+            collect_s: number;
+            /**
+             * Total S
+             * @description all of it; a median of sums, not the sum of medians
+             */
+            total_s: number;
+            /**
+             * Blocks
+             * @description measured blocks that the medians are taken over
+             */
+            blocks: number;
+        };
+        /**
          * BlockPoint
          * @description One measured block reduced to its metrics: a point of a chart, an item of a spread.
          */
@@ -1459,11 +1495,13 @@ export interface components {
             verify_s: number;
             /**
              * Measure S
+             * @description workloads' windows, between the first and the last packet that counts
              * @default 0
              */
             measure_s: number;
             /**
              * Collect S
+             * @description starting and stopping the workloads, and collecting what they say
              * @default 0
              */
             collect_s: number;
@@ -2000,6 +2038,48 @@ export interface components {
             busiest_thread_ratio: number;
         };
         /**
+         * Standing
+         * @description One trial in the race of the search, drift taken out. For charts; only the verdict rounds decide.
+         */
+        Standing: {
+            /**
+             * Race
+             * @description racing: gets further blocks; finished: had all it needs; stopped: early, it could not win any more; infeasible: broke, or violates a constraint; failed: the lab could not measure it
+             * @enum {string}
+             */
+            race: "racing" | "finished" | "stopped" | "infeasible" | "failed";
+            /**
+             * Blocks
+             * @description blocks measured in the search
+             */
+            blocks: number;
+            /**
+             * Gain
+             * @description ratio to the baseline: 1.1 is 10% more; null before a block is measured
+             */
+            gain: number | null;
+            /**
+             * Gain Low
+             * @description lower end of its 95% interval, at the study's noise level
+             */
+            gain_low: number | null;
+            /**
+             * Gain High
+             * @description upper end of its 95% interval
+             */
+            gain_high: number | null;
+            /**
+             * Chance
+             * @description probability that it is better than the leader of the search
+             */
+            chance: number | null;
+            /**
+             * Reason
+             * @example after 1 block: could not win any more
+             */
+            reason: string;
+        };
+        /**
          * StudyCreate
          * @description What to search, on which testbed, for how long.
          * @example {
@@ -2173,6 +2253,8 @@ export interface components {
              * @description median time of a block that was not spent measuring
              */
             trial_overhead_median_s: number | null;
+            /** @description the same by what it was spent on */
+            overhead?: components["schemas"]["BlockOverhead"] | null;
         };
         /**
          * StudyResult
@@ -2225,6 +2307,8 @@ export interface components {
             };
             /** Trial Overhead Median S */
             trial_overhead_median_s: number | null;
+            /** @description the same by what it was spent on */
+            overhead: components["schemas"]["BlockOverhead"] | null;
             failure: components["schemas"]["StudyFailure"] | null;
             /**
              * Created At
@@ -2490,6 +2574,13 @@ export interface components {
              * @description ratio of the objective to the baseline's: 1.1 is 10% more
              */
             gain: number | null;
+            /** @description in the race of the search; null for the baseline and the ablation path */
+            standing?: components["schemas"]["Standing"] | null;
+            /**
+             * Constraints
+             * @description the study's constraints, by these metrics; a violation above 0 is beyond one
+             */
+            constraints?: components["schemas"]["ConstraintCheck"][];
             /**
              * Blocks
              * @description finished blocks, of every phase
@@ -2565,6 +2656,13 @@ export interface components {
              * @description ratio of the objective to the baseline's: 1.1 is 10% more
              */
             gain: number | null;
+            /** @description in the race of the search; null for the baseline and the ablation path */
+            standing?: components["schemas"]["Standing"] | null;
+            /**
+             * Constraints
+             * @description the study's constraints, by these metrics; a violation above 0 is beyond one
+             */
+            constraints?: components["schemas"]["ConstraintCheck"][];
             /**
              * Blocks
              * @description finished blocks, of every phase
