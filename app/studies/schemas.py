@@ -264,10 +264,10 @@ class TrialView(BaseModel):
     )
     gain: float | None = Field(description="ratio of the objective to the baseline's: 1.1 is 10% more")
     standing: Standing | None = Field(
-        None, description="in the race of the search; null for the baseline and the ablation path"
+        description="in the race of the search; null for the baseline and the ablation path"
     )
     constraints: list[ConstraintCheck] = Field(
-        default_factory=list, description="the study's constraints, by these metrics; a violation above 0 is beyond one"
+        description="the study's constraints, by these metrics; a violation above 0 is beyond one"
     )
     blocks: int = Field(description="finished blocks, of every phase")
     points: list[BlockPoint] = Field(description="every measured block, in order")

@@ -2575,12 +2575,12 @@ export interface components {
              */
             gain: number | null;
             /** @description in the race of the search; null for the baseline and the ablation path */
-            standing?: components["schemas"]["Standing"] | null;
+            standing: components["schemas"]["Standing"] | null;
             /**
              * Constraints
              * @description the study's constraints, by these metrics; a violation above 0 is beyond one
              */
-            constraints?: components["schemas"]["ConstraintCheck"][];
+            constraints: components["schemas"]["ConstraintCheck"][];
             /**
              * Blocks
              * @description finished blocks, of every phase
@@ -2657,12 +2657,12 @@ export interface components {
              */
             gain: number | null;
             /** @description in the race of the search; null for the baseline and the ablation path */
-            standing?: components["schemas"]["Standing"] | null;
+            standing: components["schemas"]["Standing"] | null;
             /**
              * Constraints
              * @description the study's constraints, by these metrics; a violation above 0 is beyond one
              */
-            constraints?: components["schemas"]["ConstraintCheck"][];
+            constraints: components["schemas"]["ConstraintCheck"][];
             /**
              * Blocks
              * @description finished blocks, of every phase

@@ -14,7 +14,7 @@ export function PhaseBar({ timings }: { timings: BlockView["timings"] }) {
   const total_s = timings.total_s;
   const parts = PHASES.map(({ name, key }) => ({ name, duration_s: timings[key] }));
   const rest_s = Math.max(0, total_s - parts.reduce((sum, { duration_s }) => sum + duration_s, 0));
-  const all = [...parts, { name: "other", duration_s: rest_s }];
+  const all = [...parts, { name: "start", duration_s: rest_s }];
   if (total_s <= 0) return null;
   return (
     <div>

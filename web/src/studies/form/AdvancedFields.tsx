@@ -1,6 +1,7 @@
 import { fieldError } from "../../api/problem";
-import { ChoicesField, InputField, SelectField } from "../../ui/Field";
+import { CheckField, ChoicesField, InputField, SelectField } from "../../ui/Field";
 import { WorkloadRows } from "../../workloads/WorkloadRows";
+import { LimitRows } from "../limits/LimitRows";
 import { SpaceFields } from "./SpaceFields";
 import type { Engine, StudyText } from "./studyForm";
 import styles from "./StudyDialog.module.css";
@@ -35,6 +36,7 @@ export function AdvancedFields({ text, engines, error, onChange }: AdvancedField
   return (
     <div className={styles.form}>
       <WorkloadRows workloads={text.workloads} error={error} onChange={(workloads) => onChange({ workloads })} />
+      <LimitRows limits={text.limits} error={error} onChange={(limits) => onChange({ limits })} />
       <div className={styles.columns}>
         {NUMBERS.map(({ name, field, label, hint, unit, placeholder }) => (
           <InputField
@@ -60,6 +62,11 @@ export function AdvancedFields({ text, engines, error, onChange }: AdvancedField
           <option value="random">Random</option>
         </SelectField>
       </div>
+      <CheckField
+        label="Racing: stop measuring a candidate that cannot win any more"
+        checked={text.racing}
+        onChange={(racing) => onChange({ racing })}
+      />
       <ChoicesField
         label="Engines"
         hint="None chosen: every engine that can run on both gateways."

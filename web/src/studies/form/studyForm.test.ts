@@ -23,6 +23,13 @@ describe("the study form", () => {
     });
   });
 
+  it("takes limits, and brings the probe that one on latency needs", () => {
+    const limit = { metric: "latency_p99_ms" as const, side: "at_most" as const, value: "5", of_baseline: false };
+    const study = studyOf({ ...studyDefaults("demo"), limits: [limit], racing: false });
+    expect(study).toMatchObject({ racing: false, constraints: [{ metric: "latency_p99_ms", at_most: 5, of_baseline: false }] });
+    expect(study.workloads?.[0]?.latency_probe).toBe(true);
+  });
+
   it("estimates the time as the procedure spends it", () => {
     const text = studyDefaults("demo");
     // 3 + ⌊12/5⌋ baseline blocks, 24 of the search and 12 of the playoff since racing halves both, 16 of the verdict, 20 of the path; 3 s and overhead each.

@@ -1,6 +1,7 @@
 import type { StudyCreate } from "../../api/types";
 import { numberListOf, numberOf, optionalNumberOf, textListOf } from "../../format/input";
 import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../../workloads/workload";
+import { constraintOf, limitsLatency, type LimitText } from "../limits/limit";
 import type { ObjectiveName } from "../objectives";
 
 export type Engine = NonNullable<StudyCreate["engines"]>[number];
@@ -15,6 +16,8 @@ export interface StudyText {
   objective: ObjectiveName;
   engines: Engine[];
   workloads: WorkloadText[];
+  limits: LimitText[];
+  racing: boolean;
   trials: string;
   sample_seconds: string;
   repeats: string;
@@ -43,6 +46,8 @@ export function studyDefaults(testbed: string): StudyText {
     objective: "throughput",
     engines: [],
     workloads: [WORKLOAD_DEFAULTS],
+    limits: [],
+    racing: true,
     trials: "12",
     sample_seconds: "3",
     repeats: "4",
@@ -85,6 +90,7 @@ function spaceOf(text: StudyText): Space | null {
 
 export function studyOf(text: StudyText): StudyCreate {
   const sample_seconds = numberOf(text.sample_seconds);
+  const probed = text.objective.endsWith("latency") || limitsLatency(text.limits);
   const budget_min = optionalNumberOf(text.time_budget_min);
   return {
     testbed: text.testbed,
@@ -92,11 +98,11 @@ export function studyOf(text: StudyText): StudyCreate {
     objective: text.objective,
     engines: narrowedTo(text.engines),
     space: spaceOf(text),
-    workloads: text.workloads.map((workload) => workloadOf(workload, sample_seconds, text.objective.endsWith("latency"))),
+    workloads: text.workloads.map((workload) => workloadOf(workload, sample_seconds, probed)),
     trials: numberOf(text.trials),
     sample_seconds,
-    constraints: [],
-    racing: true,
+    constraints: text.limits.map(constraintOf),
+    racing: text.racing,
     stop_when_unlikely: true,
     repeats: numberOf(text.repeats),
     finalists: numberOf(text.finalists),
@@ -121,8 +127,9 @@ const OVERHEAD_S = 2;
 /** About how long the study takes; null while a number in it is not one. */
 export function estimatedDuration_s(text: StudyText): number | null {
   const trials = numberOf(text.trials);
-  const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats) * RACED_RATIO;
-  const playoff = numberOf(text.playoff_rounds) * RACED_RATIO * (numberOf(text.finalists) + 1);
+  const raced = text.racing ? RACED_RATIO : 1;
+  const search = BASELINE_BLOCKS + Math.floor(trials / BASELINE_EVERY_TRIALS) + trials * numberOf(text.repeats) * raced;
+  const playoff = numberOf(text.playoff_rounds) * raced * (numberOf(text.finalists) + 1);
   const confirm = playoff + numberOf(text.verdict_rounds) * 2;
   const explain = numberOf(text.explain_rounds) * PATH_CANDIDATES;
   const block_s = text.workloads.length * numberOf(text.sample_seconds) + OVERHEAD_S;

@@ -1,5 +1,5 @@
 import type { ReactNode } from "react";
-import type { StudyView, TrialView } from "../../api/types";
+import type { StudyProgress, StudyView, TrialView } from "../../api/types";
 import { formatDuration, formatGain } from "../../format/numbers";
 import { useNow } from "../../format/useNow";
 import { baselineValue } from "../charts/objectiveOption";
@@ -45,11 +45,23 @@ export function StudySummary({ study, trials, fetchedAt_ms }: StudySummaryProps)
         {progress.trials_done} of {progress.trials_total}
       </Tile>
       <TimeTile study={study} now_ms={now_ms} fetchedAt_ms={fetchedAt_ms} />
-      <Tile label="Overhead of a block" note="median time not spent measuring">
+      <Tile label="Overhead of a block" note={overheadInWords(progress)}>
         {formatDuration(progress.trial_overhead_median_s)}
       </Tile>
     </dl>
   );
+}
+
+/** "start 0.7, apply 0.2, read back 0.1, collect 0.3 s": what a block costs beyond measuring. */
+function overheadInWords({ overhead }: StudyProgress): string {
+  if (!overhead) return "median time not spent measuring";
+  const parts = [
+    ["start", overhead.start_s],
+    ["apply", overhead.apply_s],
+    ["verify", overhead.verify_s],
+    ["collect", overhead.collect_s],
+  ] as const;
+  return `${parts.map(([name, duration_s]) => `${name} ${duration_s.toFixed(2)}`).join(", ")} s`;
 }
 
 function TimeTile({ study, now_ms, fetchedAt_ms }: { study: StudyView; now_ms: number; fetchedAt_ms: number }) {

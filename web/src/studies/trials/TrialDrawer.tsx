@@ -5,9 +5,10 @@ import { SampleDetails } from "../../samples/SampleDetails";
 import { Badge, SimulatedMark } from "../../ui/Badge";
 import { Dialog } from "../../ui/Dialog";
 import { ErrorNotice, Notice, Skeleton } from "../../ui/Notice";
+import { LimitList } from "../limits/LimitList";
 import { METRICS } from "../objectives";
 import { useTrial } from "../queries";
-import { trialName } from "./trial";
+import { gainOf, intervalInWords, raceInWords, trialName } from "./trial";
 import styles from "./trials.module.css";
 
 const ORIGINS = {
@@ -27,6 +28,7 @@ export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () 
         <p>{trial.words}</p>
         {trial.detail && <Notice tone={trial.state === "failed" ? "bad" : "warn"}>{trial.detail}</Notice>}
         <TrialFacts trial={trial} />
+        <LimitList checks={trial.constraints} />
         {error && <ErrorNotice error={error} onRetry={() => void refetch()} />}
         {!data && !error && <Skeleton height_px={240} label="Loading the trial's samples" />}
         {data?.id === trial.id && data.measured.map((block, position) => <Block key={position} block={block} open={position === 0} />)}
@@ -38,7 +40,9 @@ export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () 
 function TrialFacts({ trial }: { trial: TrialView }) {
   const facts = [
     ...METRICS.map((metric) => [metric.label, metric.format(trial.metrics?.[metric.name])] as const),
-    ["Against the baseline", formatGain(trial.gain === null ? null : trial.gain - 1)] as const,
+    ["Against the baseline", formatGain(gainOf(trial))] as const,
+    ["95% interval of the search", intervalInWords(trial) || "—"] as const,
+    ["Race", raceInWords(trial)] as const,
     ["Blocks", String(trial.blocks)] as const,
     ["Overhead of a block", formatDuration(trial.overhead_s)] as const,
     ["Tried as", ORIGINS[trial.origin ?? "baseline"]] as const,

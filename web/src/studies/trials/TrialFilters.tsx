@@ -2,6 +2,7 @@ import type { TrialView } from "../../api/types";
 import { formatCount } from "../../format/numbers";
 import { Button } from "../../ui/Button";
 import { InputField, SelectField } from "../../ui/Field";
+import { raceLabel } from "./trial";
 import styles from "./trials.module.css";
 
 export interface TrialFilterValues {
@@ -19,7 +20,7 @@ interface TrialFiltersProps {
 }
 
 const SELECTS: readonly { name: "state" | "engine" | "mode"; label: string; of: (trial: TrialView) => string }[] = [
-  { name: "state", label: "State", of: (trial) => trial.state },
+  { name: "state", label: "Race", of: raceLabel },
   { name: "engine", label: "Engine", of: (trial) => trial.candidate.engine },
   { name: "mode", label: "Mode", of: (trial) => trial.candidate.mode ?? "—" },
 ];

@@ -5,13 +5,15 @@ import { Icon } from "../../ui/Icon";
 import { ScrollRegion } from "../../ui/ScrollRegion";
 import tableStyles from "../../ui/Table.module.css";
 import { isNumberColumn, noteOf, type trialFeatures } from "./columns";
-import { trialName } from "./trial";
+import { raceLabel, trialName } from "./trial";
 import styles from "./trials.module.css";
 
 type Features = typeof trialFeatures;
 type TrialTable = ReactTable<Features, TrialView>;
 
 const TONES: Record<TrialView["state"], Tone> = { running: "info", completed: "neutral", infeasible: "warn", failed: "bad" };
+
+const toneOf = ({ state, standing }: TrialView): Tone => (standing?.race === "infeasible" ? "warn" : TONES[state]);
 
 interface TrialsTableProps {
   table: TrialTable;
@@ -78,8 +80,8 @@ function TrialRow({ row, table, isBest, onSelect }: TrialRowProps) {
                 {isBest && <span className="visually-hidden"> (best)</span>}
               </button>
             ) : cell.column.id === "state" ? (
-              <Badge tone={TONES[trial.state]} busy={trial.state === "running"}>
-                {trial.state}
+              <Badge tone={toneOf(trial)} busy={trial.state === "running"}>
+                {raceLabel(trial)}
               </Badge>
             ) : (
               <table.FlexRender cell={cell} />

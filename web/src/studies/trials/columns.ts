@@ -15,7 +15,7 @@ import type { TrialView } from "../../api/types";
 import { cpuSetsInWords } from "../../candidates/candidate";
 import { formatBytes, formatDuration, formatGain } from "../../format/numbers";
 import { METRICS, type Metric } from "../objectives";
-import { spreadOf, trialName } from "./trial";
+import { gainOf, intervalInWords, raceLabel, raceNote, spreadOf, trialName } from "./trial";
 
 export const trialFeatures = tableFeatures({
   rowSortingFeature,
@@ -39,6 +39,8 @@ function spreadInWords(trial: TrialView, metric: Metric): string {
 
 /** The cell's second line, in small print. */
 export function noteOf(trial: TrialView, columnId: string): string {
+  if (columnId === "state") return raceNote(trial);
+  if (columnId === "gain") return intervalInWords(trial);
   const metric = METRICS.find(({ name }) => name === columnId);
   return metric ? spreadInWords(trial, metric) : "";
 }
@@ -53,7 +55,7 @@ export const trialColumns = column.columns([
     sortFn: "basic",
     enableGlobalFilter: false,
   }),
-  column.accessor("state", { header: "State", sortFn: "text", filterFn: "equalsString" }),
+  column.accessor(raceLabel, { id: "state", header: "Race", sortFn: "text", filterFn: "equalsString" }),
   column.accessor((trial) => trial.metrics?.throughput_gbps, {
     ...NUMBER,
     id: THROUGHPUT.name,
@@ -66,15 +68,13 @@ export const trialColumns = column.columns([
     header: EFFICIENCY.label,
     cell: ({ getValue }) => EFFICIENCY.format(getValue()),
   }),
-  column.accessor((trial) => trial.gain ?? undefined, {
+  column.accessor((trial) => gainOf(trial) ?? undefined, {
     ...NUMBER,
     id: "gain",
     header: "Against baseline",
-    cell: ({ getValue }) => {
-      const gain = getValue();
-      return formatGain(gain === undefined ? null : gain - 1);
-    },
+    cell: ({ getValue }) => formatGain(getValue()),
   }),
+  column.accessor((trial) => trial.blocks, { ...NUMBER, id: "blocks", header: "Blocks" }),
   column.accessor(({ candidate }) => candidate.engine, { id: "engine", header: "Engine", sortFn: "text", filterFn: "equalsString" }),
   column.accessor(({ candidate }) => candidate.mode ?? "—", { id: "mode", header: "Mode", sortFn: "text", filterFn: "equalsString" }),
   column.accessor(({ candidate }) => candidate.lanes, { ...NUMBER, id: "lanes", header: "Lanes" }),
@@ -95,7 +95,6 @@ export const trialColumns = column.columns([
     cell: ({ getValue }) => formatBytes(getValue()),
   }),
   column.accessor(({ candidate }) => candidate.numa_policy, { id: "numa", header: "NUMA", sortFn: "text" }),
-  column.accessor((trial) => trial.blocks, { ...NUMBER, id: "blocks", header: "Blocks" }),
   column.accessor((trial) => trial.overhead_s ?? undefined, {
     ...NUMBER,
     id: "overhead",

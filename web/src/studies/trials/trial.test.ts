@@ -18,6 +18,8 @@ function trial(number: number | null, throughputs: number[]): TrialView {
     state: throughputs.length > 0 ? "completed" : "infeasible",
     metrics: middle === undefined ? null : metricsOf(middle),
     gain: null,
+    standing: null,
+    constraints: [],
     blocks: throughputs.length,
     points: [
       ...throughputs.map((value, index) => ({ phase: "search" as const, index, metrics: metricsOf(value) })),

@@ -1,4 +1,6 @@
 import type { BlockMetrics, TrialView } from "../../api/types";
+import { formatGain, formatRatio } from "../../format/numbers";
+import { LIMIT_KINDS, worstOf } from "../limits/limit";
 import type { MetricName } from "../objectives";
 
 /** "Baseline", or the trial's number as people count: from 1. */
@@ -9,6 +11,46 @@ export function trialName({ number, is_baseline = number === null }: { number: n
 
 /** Baseline and trials of the search; what only the ablation path measures is shown there. */
 export const isOfSearch = (trial: TrialView): boolean => trial.origin !== "ablation";
+
+export const RACE_LABELS: Record<NonNullable<TrialView["standing"]>["race"], string> = {
+  racing: "contender",
+  finished: "finished",
+  stopped: "stopped early",
+  infeasible: "infeasible",
+  failed: "failed",
+};
+
+/** "contender", "stopped early", …; of the baseline and the path, which do not race, the plain state. */
+export const raceLabel = (trial: TrialView): string => (trial.standing ? RACE_LABELS[trial.standing.race] : trial.state);
+
+/** "stopped early, after 1 block: could not win any more". */
+export function raceInWords(trial: TrialView): string {
+  return trial.standing ? `${raceLabel(trial)}, ${trial.standing.reason}` : "does not race";
+}
+
+/** Why a trial is where it is, in a few words: what it violates and by how much, or that it leads or lost. */
+export function raceNote(trial: TrialView): string {
+  const worst = worstOf(trial.constraints);
+  if (trial.standing?.race === "infeasible") {
+    return worst ? `${LIMIT_KINDS[worst.constraint.metric].label}, ${formatRatio(worst.violation)} beyond` : "cannot run here";
+  }
+  const chance = trial.standing?.chance;
+  if (chance == null) return "";
+  if (chance === 1) return "leads the search";
+  return trial.standing?.race === "stopped" ? "cannot win any more" : `${(chance * 100).toFixed(0)} % to beat the leader`;
+}
+
+/** Relative difference to the baseline, drift taken out where the trial raced. */
+export function gainOf({ standing, gain }: TrialView): number | null {
+  const ratio = standing?.gain ?? gain;
+  return ratio === null ? null : ratio - 1;
+}
+
+/** Ends of the trial's 95% interval at the study's noise level. */
+export function intervalInWords({ standing }: TrialView): string {
+  if (standing?.gain_low == null || standing.gain_high === null) return "";
+  return `${formatGain(standing.gain_low - 1)} to ${formatGain(standing.gain_high - 1)}`;
+}
 
 const SEARCH_PHASES: readonly string[] = ["baseline", "search"];
 

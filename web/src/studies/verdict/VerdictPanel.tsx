@@ -6,6 +6,7 @@ import { usePalette } from "../../charts/palette";
 import { formatGain } from "../../format/numbers";
 import { Badge, SimulatedMark, type Tone } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
+import { LimitList } from "../limits/LimitList";
 import { mainMetric } from "../objectives";
 import { CandidateDifference } from "./CandidateDifference";
 import { GainTable } from "./GainTable";
@@ -48,6 +49,7 @@ export function VerdictPanel({ study, verdict }: { study: StudyView; verdict: Ve
             </div>
             <p className={styles.words}>{verdict.words}</p>
           </div>
+          <LimitList checks={verdict.constraints ?? []} />
           <Chart
             label={`Gain over the baseline: ${verdict.metrics.map((metric) => `${metric.label} ${intervalInWords(metric)}`).join("; ")}`}
             option={intervals}
