@@ -49,7 +49,7 @@ export function VerdictPanel({ study, verdict }: { study: StudyView; verdict: Ve
             </div>
             <p className={styles.words}>{verdict.words}</p>
           </div>
-          <LimitList checks={verdict.constraints ?? []} />
+          <LimitList checks={verdict.constraints} />
           <Chart
             label={`Gain over the baseline: ${verdict.metrics.map((metric) => `${metric.label} ${intervalInWords(metric)}`).join("; ")}`}
             option={intervals}
