@@ -191,6 +191,7 @@ class GatewayPairDriver(abc.ABC):
             for name in GATEWAYS
         }
         measured, measure_s = _measured(result, candidate, ordinary)
+        collect_s = max(0.0, _slowest(result, "Run the workloads") - measure_s)
         samples = []
         for workload in workloads:
             if workload.rate_search is None:
@@ -203,6 +204,7 @@ class GatewayPairDriver(abc.ABC):
             apply_s=_slowest(result, "Apply the candidate"),
             verify_s=_slowest(result, "Read back and compare"),
             measure_s=measure_s,
+            collect_s=collect_s,
             total_s=time.monotonic() - started,
         )
         return TrialResult(samples=tuple(samples), read_back=read_back, timings=timings)
