@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import jinja2
 from app.bundles.contents import SCHEMA_VERSION, BundleSource
 from app.bundles.lanes import STATIC_FILES, GatewayPlan, gateway_plan, play_variables
 from app.bundles.site import NETNS_SITE
+from app.studies.schemas import BlockView
 from tuner.candidate import GATEWAYS, Gateway
+from tuner.samples import Reference, Sample
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_FACT_CHARACTERS = 200
@@ -103,13 +105,10 @@ def evidence(source: BundleSource) -> dict[str, bytes]:
         for trial in result.trials
         for block in trial.measured
     ]
-    commands = {
-        (sample.tool_version, command)
-        for trial in result.trials
-        for block in trial.measured
-        for sample in block.samples
-        for command in sample.argv
-    }
+    reference = result.explanation.reference if result.explanation else None
+    measured: list[Sample | Reference] = [sample for block in _blocks(source) for sample in block.samples]
+    measured += [reference] if reference else []
+    commands = {(one.tool_version, command) for one in measured for command in one.argv}
     files: dict[str, object] = {
         # The state changes once the bundle is there, and building it again must give the same bytes.
         "result": result.model_dump(mode="json", exclude={"state", "failure", "finished_at"}),
@@ -119,10 +118,15 @@ def evidence(source: BundleSource) -> dict[str, bytes]:
             for sample in block["samples"]
         ],
         "confirm": [block for block in blocks if block["phase"] in ("playoff", "verdict")],
+        "reference": reference.model_dump(mode="json") if reference else None,
         "commands": [{"tool_version": version, "argv": list(argv)} for version, argv in sorted(commands)],
         "fingerprints": {name: gateway.model_dump(mode="json") for name, gateway in result.gateways.items()},
     }
     return {f"evidence/{name}.json": pretty_json(content) for name, content in files.items()}
+
+
+def _blocks(source: BundleSource) -> Iterator[BlockView]:
+    return (block for trial in source.result.trials for block in trial.measured)
 
 
 @cache
@@ -141,9 +145,7 @@ def _environment() -> jinja2.Environment:
 def _readme_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -> dict[str, Any]:
     near, result = plans["a"], source.result
     carried = next(file for file in near.files["engine"] if file.carries_keys)
-    workloads = {
-        sample.workload.name for trial in result.trials for block in trial.measured for sample in block.samples
-    }
+    workloads = {sample.workload.name for block in _blocks(source) for sample in block.samples}
     return {
         "bundle": source.name,
         "result": result,
@@ -186,5 +188,5 @@ _OTHER_FILES = (
     ("`inventory.ini`, `vars.json`", "Ansible: your gateways; which file goes where"),
     ("`keys.sh`", "makes the keys on each gateway"),
     ("`manifest.json`", "versions, fingerprints, configuration, baseline, verdict"),
-    ("`evidence/`", "samples, confirm blocks, command lines, result"),
+    ("`evidence/`", "samples, confirm blocks, the link without a tunnel, command lines, result"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import time
 from itertools import pairwise
@@ -48,6 +49,14 @@ def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
     assert hashlib.sha256(content).hexdigest() == bundle["sha256"]
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         assert any(name.endswith("SHA256SUMS") for name in archive.getnames())
+        folder = archive.getnames()[0].split("/")[0]
+        evidence = {
+            name: json.load(archive.extractfile(f"{folder}/evidence/{name}.json") or io.BytesIO())
+            for name in ("confirm", "reference", "commands")
+        }
+    assert sum(block["phase"] == "verdict" for block in evidence["confirm"]) == 2 * study["verdict"]["rounds"]
+    assert evidence["reference"] == result["explanation"]["reference"]
+    assert evidence["reference"]["raw_gbps"] > 0
 
 
 def test_events_resume_after_the_last_one_seen(client: httpx.Client) -> None:
