@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.lab.driver import PhaseTimings
+from app.studies.examples import EXPLANATION
 from app.studies.states import StudyState
 from app.testbeds.schemas import Driver, GatewayView, TestbedName
 from tuner.ablation import Ablation
@@ -296,6 +297,8 @@ class GainView(BaseModel):
 
 class Explanation(BaseModel):
     """Why the winner wins."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXPLANATION]})
 
     importance: Importance = Field(description="of each tunable, from the trials of the search")
     ablation: Ablation | None = Field(description="from baseline to winner, step by step; null before the verdict")
