@@ -21,7 +21,7 @@ interface ObjectiveInput {
 
 function pointsOf(trials: readonly TrialView[], metric: Metric): TrialPoint[] {
   return trials.flatMap((trial) =>
-    trial.number === null
+    trial.number === null || trial.state === "infeasible"
       ? []
       : valuesOf(trial, metric.name).map((value) => ({
           value: [(trial.number ?? 0) + 1, value] as [number, number],
@@ -32,13 +32,13 @@ function pointsOf(trials: readonly TrialView[], metric: Metric): TrialPoint[] {
   );
 }
 
-/** Trials without a value stand on the lower edge, so that they are seen. */
-function withoutValue(trials: readonly TrialView[], state: TrialView["state"], floor: number): TrialPoint[] {
-  return trials.flatMap((trial) =>
-    trial.state === state && trial.number !== null
-      ? [{ value: [trial.number + 1, floor], trialId: trial.id, title: `${trialName(trial)}: ${state}`, lines: [trial.detail ?? trial.words] }]
-      : [],
-  );
+/** Trials that cannot win: at their median, or on the lower edge where they have none, so that they are seen. */
+function outOfTheRace(trials: readonly TrialView[], state: TrialView["state"], metric: Metric, floor: number): TrialPoint[] {
+  return trials.flatMap((trial) => {
+    if (trial.state !== state || trial.number === null) return [];
+    const value: [number, number] = [trial.number + 1, trial.metrics?.[metric.name] ?? floor];
+    return [{ value, trialId: trial.id, title: `${trialName(trial)}: ${state}`, lines: [trial.detail ?? trial.words] }];
+  });
 }
 
 export function baselineValue(trials: readonly TrialView[], metric: Metric): number | null {
@@ -64,7 +64,8 @@ export function objectiveOption(input: ObjectiveInput): ChartOption {
   const { trials, trialsTotal, metric, palette } = input;
   const points = pointsOf(trials, metric);
   const baseline = baselineValue(trials, metric);
-  const range = paddedRange([...points.map((point) => point.value[1]), ...(baseline === null ? [] : [baseline])]);
+  const medians = trials.map((trial) => trial.metrics?.[metric.name]).filter((value) => value != null);
+  const range = paddedRange([...points.map((point) => point.value[1]), ...medians]);
   const floor = range?.min ?? 0;
   const trialAxis = axisStyle(palette, "trial");
   const edge = { type: "scatter", clip: false, z: 4, cursor: "pointer" };
@@ -104,8 +105,8 @@ export function objectiveOption(input: ObjectiveInput): ChartOption {
         data: points,
         ...baselineLine(baseline, input),
       },
-      { ...edge, symbol: "diamond", symbolSize: 11, itemStyle: { color: palette.baseline }, data: withoutValue(trials, "infeasible", floor) },
-      { ...edge, symbol: CROSS, symbolSize: 10, itemStyle: { color: palette.failed }, data: withoutValue(trials, "failed", floor) },
+      { ...edge, symbol: "diamond", symbolSize: 11, itemStyle: { color: palette.baseline }, data: outOfTheRace(trials, "infeasible", metric, floor) },
+      { ...edge, symbol: CROSS, symbolSize: 10, itemStyle: { color: palette.failed }, data: outOfTheRace(trials, "failed", metric, floor) },
     ],
   };
 }

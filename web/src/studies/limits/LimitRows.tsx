@@ -3,6 +3,7 @@ import { Button, IconButton } from "../../ui/Button";
 import { InputField, SelectField } from "../../ui/Field";
 import rows from "../../workloads/WorkloadRows.module.css";
 import { LIMIT_DEFAULTS, LIMIT_KINDS, type LimitMetric, type LimitText } from "./limit";
+import styles from "./limits.module.css";
 
 interface LimitRowsProps {
   limits: readonly LimitText[];
@@ -48,7 +49,7 @@ function LimitRow({ index, limit, error, onChange, onRemove }: LimitRowProps) {
   const messageFor = (field: string) => fieldError(error, `constraints.${index}.${field}`);
   const { unit } = LIMIT_KINDS[limit.metric];
   return (
-    <div className={rows.row} role="group" aria-label={`Limit ${index + 1}`}>
+    <div className={`${rows.row} ${styles.row}`} role="group" aria-label={`Limit ${index + 1}`}>
       <SelectField
         label="Metric"
         value={limit.metric}
@@ -85,7 +86,7 @@ function LimitRow({ index, limit, error, onChange, onRemove }: LimitRowProps) {
         value={limit.of_baseline ? "baseline" : "absolute"}
         onChange={(event) => onChange({ ...limit, of_baseline: event.target.value === "baseline" })}
       >
-        <option value="baseline">the baseline&apos;s value</option>
+        <option value="baseline">the baseline</option>
         <option value="absolute">{`absolute, ${unit}`}</option>
       </SelectField>
       <IconButton icon="trash" label={`Remove limit ${index + 1}`} onClick={onRemove} />

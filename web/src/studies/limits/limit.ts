@@ -23,7 +23,7 @@ export interface LimitKind {
 }
 
 export const LIMIT_KINDS: Record<LimitMetric, LimitKind> = {
-  data_plane_cpus: { label: "CPUs of the data planes", unit: "CPUs", side: "at_most", factor: 1 },
+  data_plane_cpus: { label: "Data-plane CPUs", unit: "CPUs", side: "at_most", factor: 1 },
   latency_p99_ms: { label: "p99 latency under load", unit: "ms", side: "at_most", factor: 1 },
   loss_ratio: { label: "Loss", unit: "%", side: "at_most", factor: 0.01 },
   throughput_gbps: { label: "Throughput", unit: "Gbit/s", side: "at_least", factor: 1 },

@@ -39,7 +39,9 @@ export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () 
 
 function TrialFacts({ trial }: { trial: TrialView }) {
   const facts = [
-    ...METRICS.map((metric) => [metric.label, metric.format(trial.metrics?.[metric.name])] as const),
+    ...METRICS.filter(({ name }) => trial.metrics?.[name] != null).map(
+      (metric) => [metric.label, metric.format(trial.metrics?.[metric.name])] as const,
+    ),
     ["Against the baseline", formatGain(gainOf(trial))] as const,
     ["95% interval of the search", intervalInWords(trial) || "—"] as const,
     ["Race", raceInWords(trial)] as const,

@@ -41,6 +41,8 @@ describe("trials", () => {
     const trials = [trial(null, [50]), trial(0, [4]), trial(1, []), trial(2, [7]), trial(3, [5])];
     expect(runningBest(trials, "throughput_gbps").map((point) => point.value)).toEqual([4, 4, 7, 7]);
     expect(runningBest(trials, "gbit_per_cpu_s")).toEqual([]);
+    const beyondALimit = { ...trial(1, [9]), state: "infeasible" as const };
+    expect(runningBest([trial(0, [4]), beyondALimit], "throughput_gbps").map((point) => point.value)).toEqual([4, 4]);
   });
 
   it("takes the spread from the search and never from the verdict", () => {

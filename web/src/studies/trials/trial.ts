@@ -23,9 +23,10 @@ export const RACE_LABELS: Record<NonNullable<TrialView["standing"]>["race"], str
 /** "contender", "stopped early", …; of the baseline and the path, which do not race, the plain state. */
 export const raceLabel = (trial: TrialView): string => (trial.standing ? RACE_LABELS[trial.standing.race] : trial.state);
 
-/** "stopped early, after 1 block: could not win any more". */
-export function raceInWords(trial: TrialView): string {
-  return trial.standing ? `${raceLabel(trial)}, ${trial.standing.reason}` : "does not race";
+/** "stopped early, after 1 block: could not win any more"; why a trial is infeasible stands above its figures. */
+export function raceInWords({ standing }: TrialView): string {
+  if (!standing) return "does not race";
+  return standing.race === "infeasible" ? RACE_LABELS.infeasible : `${RACE_LABELS[standing.race]}, ${standing.reason}`;
 }
 
 /** Why a trial is where it is, in a few words: what it violates and by how much, or that it leads or lost. */
@@ -81,11 +82,13 @@ export interface BestPoint {
   value: number;
 }
 
-/** The best median until each trial, in the order of the search. */
+/** The best median until each trial, in the order of the search; what is infeasible cannot be best. */
 export function runningBest(trials: readonly TrialView[], metric: MetricName): BestPoint[] {
   const points: BestPoint[] = [];
   let best = Number.NEGATIVE_INFINITY;
-  const searched = trials.flatMap((trial) => (trial.number === null ? [] : [{ number: trial.number, value: trial.metrics?.[metric] }]));
+  const searched = trials.flatMap(({ number, state, metrics }) =>
+    number === null ? [] : [{ number, value: state === "infeasible" ? null : metrics?.[metric] }],
+  );
   for (const { number, value } of searched.sort((one, other) => one.number - other.number)) {
     if (value !== null && value !== undefined && value > best) best = value;
     if (Number.isFinite(best)) points.push({ number, value: best });
