@@ -1011,6 +1011,166 @@ export interface components {
         /**
          * Explanation
          * @description Why the winner wins.
+         * @example {
+         *       "ablation": {
+         *         "rounds": 4,
+         *         "state": "complete",
+         *         "steps": [
+         *           {
+         *             "candidate": {
+         *               "engine": "wirelane",
+         *               "lanes": 1,
+         *               "mode": "inline"
+         *             },
+         *             "changes": [
+         *               {
+         *                 "after": "inline",
+         *                 "before": "pipelined",
+         *                 "label": "mode",
+         *                 "name": "mode"
+         *               },
+         *               {
+         *                 "after": "none",
+         *                 "before": "2",
+         *                 "label": "crypto workers",
+         *                 "name": "crypto_workers"
+         *               }
+         *             ],
+         *             "gain": {
+         *               "gain": 1.04,
+         *               "gain_high": 1.12,
+         *               "gain_low": 0.97,
+         *               "p_value": 0.19,
+         *               "pairs": 4
+         *             },
+         *             "total": {
+         *               "gain": 1.04,
+         *               "gain_high": 1.12,
+         *               "gain_low": 0.97,
+         *               "p_value": 0.19,
+         *               "pairs": 4
+         *             },
+         *             "words": "mode inline instead of pipelined"
+         *           },
+         *           {
+         *             "candidate": {
+         *               "engine": "wirelane",
+         *               "lanes": 2,
+         *               "mode": "inline"
+         *             },
+         *             "changes": [
+         *               {
+         *                 "after": "2",
+         *                 "before": "1",
+         *                 "label": "lanes",
+         *                 "name": "lanes"
+         *               }
+         *             ],
+         *             "gain": {
+         *               "gain": 1.46,
+         *               "gain_high": 1.63,
+         *               "gain_low": 1.31,
+         *               "p_value": 0.001,
+         *               "pairs": 4
+         *             },
+         *             "total": {
+         *               "gain": 1.52,
+         *               "gain_high": 1.66,
+         *               "gain_low": 1.39,
+         *               "p_value": 0.001,
+         *               "pairs": 4
+         *             },
+         *             "words": "lanes 2 instead of 1"
+         *           }
+         *         ],
+         *         "words": "Lanes 2 instead of 1: +46.0%. No significant difference: mode inline instead of pipelined."
+         *       },
+         *       "bottleneck_best": {
+         *         "aead_share": 0.26,
+         *         "cpu_busy_ratio": {
+         *           "a": {
+         *             "0": 1,
+         *             "1": 1
+         *           },
+         *           "b": {
+         *             "0": 1,
+         *             "1": 1
+         *           }
+         *         },
+         *         "data_plane_cpus": {
+         *           "a": 0.98,
+         *           "b": 0.74
+         *         },
+         *         "drops": {
+         *           "receive_buffer_full": 240
+         *         },
+         *         "kind": "all_cpus",
+         *         "raw_share": 0.38,
+         *         "stage": "tx",
+         *         "stages": [
+         *           {
+         *             "busiest_thread_ratio": 0.4,
+         *             "busy_cpus": 0.73,
+         *             "gateway": "a",
+         *             "stage": "tx",
+         *             "threads": 2
+         *           },
+         *           {
+         *             "busiest_thread_ratio": 0.29,
+         *             "busy_cpus": 0.52,
+         *             "gateway": "b",
+         *             "stage": "rx",
+         *             "threads": 2
+         *           }
+         *         ],
+         *         "throughput_gbps": 5.76,
+         *         "words": "All CPUs of the machine that both gateways share (2 CPUs, 100% busy) are the limit.",
+         *         "workload": "tcp forward"
+         *       },
+         *       "importance": {
+         *         "trials": 12,
+         *         "tunables": [
+         *           {
+         *             "best_value": 2,
+         *             "certainty": "clear",
+         *             "label": "Lanes",
+         *             "name": "lanes",
+         *             "p_value": 0.021,
+         *             "share": 0.61,
+         *             "share_high": 0.83,
+         *             "share_low": 0.12,
+         *             "trials": 12
+         *           }
+         *         ],
+         *         "words": "Lanes matters most: 61% of the differences between 12 trials go with it."
+         *       },
+         *       "reference": {
+         *         "aead_backend": {
+         *           "a": "ifma",
+         *           "b": "ifma"
+         *         },
+         *         "aead_gbps": {
+         *           "a": 25.8,
+         *           "b": 25.4
+         *         },
+         *         "argv": [
+         *           [
+         *             "iperf3",
+         *             "-c",
+         *             "198.18.0.2",
+         *             "-B",
+         *             "198.18.0.1",
+         *             "-t",
+         *             "1",
+         *             "-J"
+         *           ]
+         *         ],
+         *         "packet_bytes": 1420,
+         *         "raw_gbps": 15.3,
+         *         "simulated": false,
+         *         "tool_version": "iperf 3.12 (cJSON 1.7.15)"
+         *       }
+         *     }
          */
         Explanation: {
             /** @description of each tunable, from the trials of the search */
