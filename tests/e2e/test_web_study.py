@@ -33,6 +33,8 @@ def test_a_study_is_started_watched_and_its_bundle_downloaded(open_page: OpenPag
     ):
         dialog.get_by_label(label).fill(value)
     dialog.get_by_label("Lanes").fill("1, 2")
+    dialog.get_by_role("button", name="Add limit").click()
+    dialog.get_by_role("group", name="Limit 1").get_by_label("Value").fill("2000")
     dialog.get_by_role("button", name="Start study").click()
 
     expect(page.get_by_role("heading", level=1, name="Watched")).to_be_visible()
@@ -45,10 +47,15 @@ def test_a_study_is_started_watched_and_its_bundle_downloaded(open_page: OpenPag
     expect(verdict).to_be_visible(timeout=PATIENCE_MS)
     expect(verdict).to_contain_text("95% interval")
     expect(verdict.get_by_text("simulated", exact=True)).to_be_visible()
+    expect(verdict.get_by_role("list", name="Limits")).to_contain_text("kept")
+    expect(page.get_by_role("region", name="Table of trials")).to_contain_text("leads the search")
     expect(now).to_have_count(0)
     _check_bundle(_download(page, "Download bundle", tmp_path))
     result = json.loads(_download(page, "result.json", tmp_path).read_text())
     assert result["state"] == "completed"
+    assert result["spec"]["constraints"] == [
+        {"metric": "data_plane_cpus", "at_most": 20, "at_least": None, "of_baseline": True}
+    ]
     assert result["verdict"]["words"] in verdict.inner_text()
     assert {trial["candidate"]["lanes"] for trial in result["trials"]} <= {1, 2}
 
