@@ -6,7 +6,7 @@
 //! | the send path | `collect.rs` (from the TUN) → `outbound.rs` (prepare, seal, send) |
 //! | the receive path | `collect.rs` (from the sockets) → `inbound.rs` (sort, open, deliver) |
 //! | the packet threads of a lane | `packet_threads.rs` |
-//! | who runs the steps | `inline.rs`: one thread a direction · `pipelined.rs`: reader, workers, writer |
+//! | who runs the steps | `inline.rs`: one thread a direction · `pipelined.rs`: reader, workers, writer; between them `ring.rs` |
 //! | handshakes, timers, staged packets | `control.rs` |
 //! | counters and drop reasons | `counters.rs` |
 #![forbid(unsafe_code)]
@@ -25,7 +25,9 @@ mod lanes;
 mod load;
 mod outbound;
 mod packet_threads;
+mod pipeline_rate;
 mod pipelined;
+mod ring;
 mod shared;
 mod stats;
 mod threads;
@@ -35,6 +37,7 @@ pub use aead_rate::{AeadRate, aead_rate};
 pub use counters::{DropReason, Drops, EngineReason};
 pub use lane::{ChangeError, Lane, StartError, open_tun};
 pub use lanes::{Lanes, Spread};
+pub use pipeline_rate::pipeline_rate;
 pub use stats::{BondStats, FlowStats, LaneStats, ThreadPlacement, ThreadStats};
 pub use tuning::{
     MAX_BATCH_PACKETS, MAX_CRYPTO_WORKERS, Mode, Offloads, SOCKET_BUFFER_BYTES, Stage, StageCpuSets, Tuning,

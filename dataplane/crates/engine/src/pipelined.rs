@@ -4,12 +4,10 @@
 //! The unit that is handed off is a whole batch in its buffer; buffers come back to the reader over a free ring, so
 //! that nothing is allocated on the way and the reader is held back when the writer is slow. Batch number n goes to
 //! worker n mod N over that worker's own ring, and the writer takes from the workers in the same turn: packets leave in
-//! the order in which they came without a sequence number or a lock. The rings are bounded; whoever finds one empty or
-//! full spins for a moment, then parks (std's bounded channel).
+//! the order in which they came without a sequence number or a lock. Each ring has one thread at either end (`ring.rs`).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use crate::aead::ThreadAead;
@@ -17,6 +15,7 @@ use crate::collect::{SocketCollector, Step, TunCollector};
 use crate::counters::{EngineReason, ThreadCounters};
 use crate::inbound::{Delivery, InboundBatch};
 use crate::outbound::OutboundBatch;
+use crate::ring::{Consumer, Producer, ring};
 use crate::shared::Shared;
 
 /// Batches under way for each worker: one that it works on, and some before and behind it.
@@ -31,8 +30,8 @@ pub struct Pipeline<B> {
 
 /// Where the reader gets empty batches and puts full ones.
 pub struct ReaderEnd<B> {
-    free: Receiver<B>,
-    to_workers: Vec<SyncSender<B>>,
+    free: Consumer<B>,
+    to_workers: Vec<Producer<B>>,
     turn: usize,
     /// Comes before the free ring.
     kept: Option<B>,
@@ -40,30 +39,30 @@ pub struct ReaderEnd<B> {
 
 /// What lies on both sides of a worker.
 pub struct WorkerEnd<B> {
-    from_reader: Receiver<B>,
-    to_writer: SyncSender<B>,
+    from_reader: Consumer<B>,
+    to_writer: Producer<B>,
 }
 
 /// Where the writer gets finished batches and puts empty ones.
 pub struct WriterEnd<B> {
-    from_workers: Vec<Receiver<B>>,
-    free: SyncSender<B>,
+    from_workers: Vec<Consumer<B>>,
+    free: Producer<B>,
 }
 
 impl<B> Pipeline<B> {
     /// Rings for `workers` workers, with every batch in the free ring.
     pub fn new(workers: usize, mut make: impl FnMut() -> io::Result<B>) -> io::Result<Self> {
         let batches = workers * BATCHES_PER_WORKER + 1;
-        let (free_in, free_out) = sync_channel(batches);
+        let (mut free_in, free_out) = ring(batches);
         for _ in 0..batches {
-            if free_in.try_send(make()?).is_err() {
+            if free_in.send(make()?).is_err() {
                 return Err(io::Error::other("the free ring is smaller than the number of batches"));
             }
         }
         let (mut to_workers, mut ends, mut from_workers) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..workers {
-            let (to_worker, from_reader) = sync_channel(BATCHES_PER_WORKER);
-            let (to_writer, from_worker) = sync_channel(BATCHES_PER_WORKER);
+            let (to_worker, from_reader) = ring(BATCHES_PER_WORKER);
+            let (to_writer, from_worker) = ring(BATCHES_PER_WORKER);
             to_workers.push(to_worker);
             from_workers.push(from_worker);
             ends.push(WorkerEnd { from_reader, to_writer });
@@ -81,27 +80,27 @@ pub fn single_ring<B>(
     batches: usize,
     mut make: impl FnMut() -> io::Result<B>,
 ) -> io::Result<(ReaderEnd<B>, WriterEnd<B>)> {
-    let (free_in, free_out) = sync_channel(batches);
+    let (mut free_in, free_out) = ring(batches);
     for _ in 0..batches {
-        if free_in.try_send(make()?).is_err() {
+        if free_in.send(make()?).is_err() {
             return Err(io::Error::other("the free ring is smaller than the number of batches"));
         }
     }
-    let (to_writer, from_reader) = sync_channel(batches);
+    let (to_writer, from_reader) = ring(batches);
     let reader = ReaderEnd { free: free_out, to_workers: vec![to_writer], turn: 0, kept: None };
     Ok((reader, WriterEnd { from_workers: vec![from_reader], free: free_in }))
 }
 
 impl<B> ReaderEnd<B> {
     /// An empty batch, as soon as there is one; none when the writer has ended.
-    fn empty_batch(&self) -> Option<B> {
-        self.free.recv().ok()
+    pub fn empty_batch(&mut self) -> Option<B> {
+        self.free.receive()
     }
 
     /// An empty batch, if there is one within this time.
     pub fn empty_batch_within(&mut self, time: Duration) -> Option<B> {
         let kept = self.kept.take();
-        kept.or_else(|| self.free.try_recv().ok()).or_else(|| self.free.recv_timeout(time).ok())
+        kept.or_else(|| self.free.try_receive()).or_else(|| self.free.receive_within(time))
     }
 
     /// Takes back an empty batch that was not needed.
@@ -113,7 +112,7 @@ impl<B> ReaderEnd<B> {
     pub fn hand_on(&mut self, batch: B, counters: &ThreadCounters) -> Result<(), B> {
         let turn = self.turn;
         self.turn = (turn + 1) % self.to_workers.len();
-        self.to_workers[turn].send(batch).map_err(|refused| refused.0)?;
+        self.to_workers[turn].send(batch)?;
         counters.handed_on.add(1);
         Ok(())
     }
@@ -121,8 +120,8 @@ impl<B> ReaderEnd<B> {
 
 impl<B> WorkerEnd<B> {
     /// Calls `work` for every batch until the reader ends.
-    pub fn run(self, counters: &ThreadCounters, mut work: impl FnMut(&mut B)) {
-        while let Ok(mut batch) = self.from_reader.recv() {
+    pub fn run(mut self, counters: &ThreadCounters, mut work: impl FnMut(&mut B)) {
+        while let Some(mut batch) = self.from_reader.receive() {
             counters.taken.add(1);
             work(&mut batch);
             if self.to_writer.send(batch).is_err() {
@@ -135,9 +134,11 @@ impl<B> WorkerEnd<B> {
 
 impl<B> WriterEnd<B> {
     /// Calls `write` for every batch in the order of the reader, until the workers end; `write` leaves it empty.
-    pub fn run(self, counters: &ThreadCounters, mut write: impl FnMut(&mut B)) {
-        for from_worker in self.from_workers.iter().cycle() {
-            let Ok(mut batch) = from_worker.recv() else { return };
+    pub fn run(mut self, counters: &ThreadCounters, mut write: impl FnMut(&mut B)) {
+        let mut turn = 0;
+        loop {
+            let Some(mut batch) = self.from_workers[turn].receive() else { return };
+            turn = (turn + 1) % self.from_workers.len();
             counters.taken.add(1);
             write(&mut batch);
             // The reader has ended: the batches that are still under way are written all the same.
@@ -248,15 +249,14 @@ pub fn deliver(shared: &Shared, end: WriterEnd<InboundBatch>, counters: &ThreadC
 mod tests {
     use super::*;
 
-    #[test]
-    fn batches_leave_in_the_order_in_which_they_came() {
-        let Pipeline { mut reader, workers, writer } = Pipeline::<u64>::new(3, || Ok(0)).unwrap();
-        let written = std::thread::scope(|scope| {
-            for (index, worker) in workers.into_iter().enumerate() {
+    /// Batches 0 to `count` through as many workers as there are `pauses`; each worker pauses so long for a batch.
+    fn pass_through(count: u64, pauses: &[fn(u64)]) -> Vec<u64> {
+        let Pipeline { mut reader, workers, writer } = Pipeline::<u64>::new(pauses.len(), || Ok(0)).unwrap();
+        std::thread::scope(|scope| {
+            for (worker, pause) in workers.into_iter().zip(pauses) {
                 scope.spawn(move || {
                     worker.run(&ThreadCounters::default(), |batch| {
-                        // Workers of different speed.
-                        std::thread::sleep(std::time::Duration::from_micros(50 * (2 - index as u64)));
+                        pause(*batch);
                         *batch *= 2;
                     });
                 });
@@ -267,14 +267,34 @@ mod tests {
                 written
             });
             let counters = ThreadCounters::default();
-            for number in 0..500 {
+            for number in 0..count {
                 assert!(reader.empty_batch().is_some());
                 assert_eq!(reader.hand_on(number, &counters), Ok(()));
             }
-            assert_eq!(counters.handed_on.get(), 500);
+            assert_eq!(counters.handed_on.get(), count);
             drop(reader);
             writing.join().unwrap()
-        });
-        assert_eq!(written, (0..500).map(|number| number * 2).collect::<Vec<_>>());
+        })
+    }
+
+    #[test]
+    fn batches_leave_in_the_order_in_which_they_came() {
+        let never: fn(u64) = |_| {};
+        let always: fn(u64) = |_| std::thread::sleep(Duration::from_micros(50));
+        let at_times: fn(u64) = |number| {
+            if number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 == 0 {
+                std::thread::sleep(Duration::from_micros(number % 200));
+            }
+        };
+        let hands_over: fn(u64) = |_| std::thread::yield_now();
+        for (count, pauses) in [
+            (20_000, vec![never]),
+            (20_000, vec![never, never, never]),
+            (1_000, vec![always, never, hands_over]),
+            (10_000, vec![at_times, at_times, hands_over, never]),
+        ] {
+            let expected: Vec<_> = (0..count).map(|number| number * 2).collect();
+            assert_eq!(pass_through(count, &pauses), expected);
+        }
     }
 }
