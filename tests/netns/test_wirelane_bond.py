@@ -118,3 +118,30 @@ def test_a_flood_of_flows_takes_no_memory(two: Lab) -> None:
     assert resident_kib() < first + 2048, "flows beyond the table take no room"
     assert gateways.bond_stats("a")["flows_placed"] > 10_000
     assert two.ping("a", f"{INSIDE['b']}.1")
+
+
+def test_a_lane_whose_peer_does_not_answer_is_avoided_while_its_session_lives(
+    two: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all times cut to a third: silence counts after five seconds, the session expires after sixty."""
+    monkeypatch.setenv("WIRELANE_TEST_REKEY_AFTER_S", "40")
+    gateways = Gateways(two, bond=True)
+    for side in "ab":
+        gateways.start(side)
+    assert two.ping("a", f"{INSIDE['b']}.1")
+    report = two.iperf3("a", "-P", "4", "-b", "20M", target=f"{INSIDE['b']}.1")
+    assert report["sum_received"]["bytes"] > 100_000 and min(tx_bytes(gateways, "a")) > 10_000
+    gateways.apply("b", gateways.config("b", lanes=[0]))
+    flows = "import socket; s = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(8)]; "
+    flows += f"[o.sendto(bytes(1000), ('{INSIDE['b']}.1', 9)) for o in s]"
+
+    def is_avoided() -> bool:
+        before = tx_bytes(gateways, "a")
+        two.run("a", "python3", "-c", flows)
+        wait_until(lambda: sum(tx_bytes(gateways, "a")) >= sum(before) + 8000, "the flows have left", timeout_s=20)
+        return tx_bytes(gateways, "a")[1] == before[1]
+
+    wait_until(is_avoided, "new flows stay off the dead lane", timeout_s=40)
+    assert gateways.ask("a", "stats")[1]["drops"].get("session_expired", 0) == 0
+    gateways.apply("b", gateways.config("b"))
+    wait_until(lambda: not is_avoided(), "the lane is used again", timeout_s=40)

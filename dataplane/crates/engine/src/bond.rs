@@ -31,7 +31,7 @@ const LOAD_HALF_LIFE_MS: u32 = 100;
 const EQUAL_LOAD_BYTES: u64 = 64 << 10;
 /// What a batch that waits counts as: one or two are noise, a queue is not.
 const WAITING_BATCH_BYTES: u64 = 16 << 10;
-/// A lane without a session is asked to make one so often at most, in milliseconds.
+/// A lane without a session, or with a silent peer, is asked to make one so often at most, in milliseconds.
 const SESSION_ATTEMPT_MS: u32 = 5000;
 /// Batches that are not full go on after so many bytes or packets have been read, if the TUN never runs empty.
 const BYTES_BETWEEN_FLUSHES: usize = 256 << 10;
@@ -124,11 +124,12 @@ impl LaneInput {
     }
 
     /// Bytes offered of late and waiting; none if the lane has no way to the packet's destination. And whether it could
-    /// be sent at once.
+    /// be sent at once, to a peer that is not known to be silent: a lane whose path is gone has a session for minutes.
     fn standing(&mut self, packet: &IpPacket, now: Instant, now_ms: u32) -> Option<(u64, bool)> {
         let routes = self.shared.forwarding.routes();
         let peer = routes.peer_towards(packet.destination).ok()?;
         let has_session = peer.sending().as_ref().is_some_and(|session| session.send_verdict(now) != Verdict::Expired);
+        let has_session = has_session && !peer.is_silent();
         let attempted = self.queue.session_attempt_ms;
         if !has_session && attempted.is_none_or(|at| now_ms.wrapping_sub(at) >= SESSION_ATTEMPT_MS) {
             self.queue.session_attempt_ms = Some(now_ms);

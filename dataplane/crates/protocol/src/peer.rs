@@ -66,6 +66,8 @@ pub struct Peer {
     endpoint: ArcSwapOption<Endpoint>,
     tx: OwnCacheLine<Direction>,
     rx: OwnCacheLine<Direction>,
+    /// When its silence was noticed the last time; nanoseconds, 0 for never.
+    silence_noticed: AtomicU64,
 }
 
 impl Peer {
@@ -77,6 +79,7 @@ impl Peer {
             endpoint: ArcSwapOption::empty(),
             tx: OwnCacheLine::default(),
             rx: OwnCacheLine::default(),
+            silence_noticed: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +142,17 @@ impl Peer {
     /// Counts datagrams that were received, authenticated and not replayed, keepalives included.
     pub fn record_received(&self, now: Instant, traffic: Traffic) {
         self.rx.0.record(now, traffic);
+    }
+
+    /// Notes that data was sent, and nothing came back for so long that a handshake is begun (paper, section 6.4).
+    pub(crate) fn note_silence(&self, now: Instant) {
+        self.silence_noticed.store(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether nothing has come from it since its silence was noticed. It may still have a session that can be used.
+    pub fn is_silent(&self) -> bool {
+        let noticed = self.silence_noticed.load(Ordering::Relaxed);
+        noticed != 0 && self.rx.0.last_any.load(Ordering::Relaxed) < noticed
     }
 
     /// Sent so far, `(packets, bytes)`, handshake messages included.

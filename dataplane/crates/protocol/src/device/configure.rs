@@ -16,7 +16,11 @@ impl Device {
     pub fn apply(&mut self, change: DeviceChange, now: Time) {
         let DeviceChange { private_key, listen_port, fwmark, replace_peers, peers } = change;
         self.listen_port = listen_port.unwrap_or(self.listen_port);
-        self.fwmark = fwmark.unwrap_or(self.fwmark);
+        if let Some(fwmark) = fwmark.filter(|fwmark| *fwmark != self.fwmark) {
+            self.fwmark = fwmark;
+            // Another mark may mean another way out, which the interface that a source is tied to would overrule.
+            self.peers.values().for_each(|peer| peer.path.forget_source());
+        }
         if replace_peers {
             for id in self.peers.keys().copied().collect::<Vec<_>>() {
                 self.remove_peer(id);

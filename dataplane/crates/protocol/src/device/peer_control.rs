@@ -380,6 +380,7 @@ impl PeerControl {
             self.wipe(core);
         }
         if due.no_answer {
+            self.path.note_silence(now.monotonic);
             self.path.forget_source();
         }
         if due.no_answer || due.rekey && matches!(self.handshake, Handshake::Idle) {

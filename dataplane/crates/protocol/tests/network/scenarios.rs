@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wirelane_packet::{Endpoint, LocalAddr};
-use wirelane_protocol::{DropReason, MessageKind, PresharedKey, Role, Timings};
+use wirelane_protocol::{DeviceChange, DropReason, MessageKind, PresharedKey, Role, Timings};
 
 use crate::simulation::{A, ATTACKER, B, Datagram, World, other};
 
@@ -346,8 +346,25 @@ fn the_sticky_source_is_forgotten_when_the_peer_does_not_answer() {
     world.send(A, 3);
     world.advance_s(14);
     assert_eq!(world.peer(A).endpoint().as_deref(), Some(&endpoint));
+    assert!(!world.peer(A).is_silent());
     world.advance_s(4);
     assert_eq!(world.peer(A).endpoint().as_deref(), Some(&Endpoint::new(endpoint.remote)));
+    assert!(world.peer(A).is_silent(), "it has a session, and does not answer");
+    world.link.loss_percent = 0;
+    world.advance_s(10);
+    assert!(!world.peer(A).is_silent(), "its handshake response is an answer");
+}
+
+#[test]
+fn the_sticky_source_is_forgotten_when_the_mark_changes() {
+    let mut world = connected(26);
+    let local = LocalAddr { ip: world.nodes[A].address.ip(), interface: 3 };
+    let endpoint = Endpoint { remote: world.nodes[B].address, local: Some(local) };
+    assert!(world.peer(A).roam(&endpoint));
+    for (mark, expected) in [(0, endpoint), (7, Endpoint::new(endpoint.remote))] {
+        world.apply(A, DeviceChange { fwmark: Some(mark), ..DeviceChange::default() });
+        assert_eq!(world.peer(A).endpoint().as_deref(), Some(&expected), "mark {mark}");
+    }
 }
 
 #[test]
