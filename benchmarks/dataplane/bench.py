@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import workloads
-from rivals import of_crate, wireguard_go
+from rivals import boringtun, gotatun, wireguard_go
 from testbed import Engine
 
 DATAPLANE = Path(__file__).resolve().parents[2] / "dataplane"
 STICK = DATAPLANE.parents[1] / "shared" / "probe" / "compare.py"
 MODES = ("inline", "pipelined")
-TABLES = ("tcp", "forwarded", "udp", "modes", "latency", "memory", "probe")
+TABLES = ("tcp", "forwarded", "udp", "modes", "latency", "memory", "footprint", "probe")
 
 Rows = list[tuple[str, list[float]]]
 
@@ -62,7 +62,7 @@ def find_engines(args: argparse.Namespace) -> list[Engine]:
         sys.exit(f"bench: there is nothing to compare with: {reference}")
     found.append(reference)
     if not args.no_rivals:
-        for rival in (of_crate("boringtun-cli", ("-f",)), of_crate("gotatun", ("-f",))):
+        for rival in (boringtun(), gotatun()):
             if isinstance(rival, str):
                 print(f"cannot be had: {rival}")
             else:
@@ -152,7 +152,7 @@ def table_modes(args: argparse.Namespace, engines: list[Engine]) -> None:
 
 
 def table_latency(args: argparse.Namespace, engines: list[Engine]) -> None:
-    count = 100 if args.quick else 400
+    count = 300 if args.quick else 1000
 
     def measure(engine: Engine, loaded: bool) -> list[float]:
         result = workloads.latency(engine, count, loaded=loaded)
@@ -166,11 +166,19 @@ def table_latency(args: argparse.Namespace, engines: list[Engine]) -> None:
 
 def table_memory(args: argparse.Namespace, engines: list[Engine]) -> None:
     del args, engines
-    print("Without the kernel: the AEAD alone, and what splitting and coalescing add to it", flush=True)
-    for crate, bench in (("wirelane-crypto", "aead"), ("wirelane-packet", "offload")):
+    print("Without the kernel: the AEAD alone, splitting and coalescing, and all of it", flush=True)
+    for crate, bench in (("wirelane-crypto", "aead"), ("wirelane-packet", "offload"), ("wirelane-engine", "in_memory")):
         command = ["cargo", "bench", "--locked", "--quiet", "-p", crate, "--bench", bench]
         subprocess.run(command, check=True, cwd=DATAPLANE)
     print()
+
+
+def table_footprint(args: argparse.Namespace, engines: list[Engine]) -> None:
+    """Start-up, memory, many peers. A limit that is passed is said in its line."""
+    del args
+    script = Path(__file__).with_name("footprint.py")
+    subprocess.run([sys.executable, str(script), str(engines[0].path)], check=False)
+    print(flush=True)
 
 
 def table_probe(args: argparse.Namespace, engines: list[Engine]) -> None:

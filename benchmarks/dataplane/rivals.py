@@ -20,11 +20,20 @@ def wireguard_go() -> Engine | str:
     return _install("wireguard-go", CACHE / "go" / "wireguard", command, {"GOBIN": str(CACHE / "go")}, ("-f",))
 
 
-def of_crate(crate: str, arguments: tuple[str, ...]) -> Engine | str:
+def boringtun() -> Engine | str:
+    return _of_crate("boringtun-cli", "boringtun-cli")
+
+
+def gotatun() -> Engine | str:
+    return _of_crate("gotatun-cli", "gotatun")
+
+
+def _of_crate(crate: str, program: str) -> Engine | str:
     """A rival from the crate registry; a text says why it cannot be had."""
     root = CACHE / crate
     command = ["cargo", "install", "--quiet", "--locked", "--root", str(root), crate]
-    return _install(crate, root / "bin" / crate, command, {}, arguments)
+    # By default they become the user who has logged in, and do not start where nobody has, as in a container.
+    return _install(program, root / "bin" / program, command, {}, ("-f", "--disable-drop-privileges"))
 
 
 def _install(
