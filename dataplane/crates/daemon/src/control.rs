@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use wirelane_daemon::control_request::{Configuration, Request, Subject};
 use wirelane_engine::Lane;
 use wirelane_io::ProcessMemory;
 
@@ -19,31 +19,6 @@ use crate::reconfigure::{self, Extent};
 
 /// Longest request, in bytes: a configuration file as a JSON string, with room for what has to be escaped.
 const MAX_REQUEST_BYTES: u64 = 2 * config::MAX_FILE_BYTES;
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Request {
-    Get(Subject),
-    Apply(Configuration),
-}
-
-/// What the gateway shall run as.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Configuration {
-    /// The text of a configuration file.
-    config: String,
-    /// Only say what would change.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Subject {
-    Stats,
-    Placement,
-}
 
 /// Answers at `path` until the process ends; the socket file goes with the value.
 pub fn serve(path: &Path, gateway: Arc<Running>) -> Result<SocketFile, String> {
@@ -66,14 +41,14 @@ fn answer(stream: &UnixStream, gateway: &Running) -> io::Result<()> {
         if (&mut input).take(MAX_REQUEST_BYTES).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let reply = match serde_json::from_str::<Request>(&line) {
+        let reply = match Request::parse(&line) {
             Ok(Request::Get(Subject::Stats)) => stats_of(gateway),
             Ok(Request::Get(Subject::Placement)) => placement(gateway),
             Ok(Request::Apply(wanted)) => match take_over(gateway, &wanted) {
                 Ok(changes) => json!({ "changes": changes, "dry_run": wanted.dry_run }),
                 Err(why) => json!({ "error": why }),
             },
-            Err(error) => json!({ "error": format!("not a request: {error}") }),
+            Err(why) => json!({ "error": why }),
         };
         output.write_all(format!("{reply}\n").as_bytes())?;
         if !line.ends_with('\n') {
@@ -157,7 +132,7 @@ fn request(path: &Path, request: &Request) -> Result<Value, String> {
     let failed = |error: io::Error| format!("cannot reach a gateway at {name}: {error}");
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     stream.set_read_timeout(Some(CLIENT_TIMEOUT)).map_err(failed)?;
-    stream.write_all(format!("{}\n", json!(request)).as_bytes()).map_err(failed)?;
+    stream.write_all(format!("{}\n", request.to_line()).as_bytes()).map_err(failed)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(failed)?;
     serde_json::from_str(&line).map_err(|error| format!("the gateway at {name} gave no JSON: {error}"))

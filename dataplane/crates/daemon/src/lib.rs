@@ -4,4 +4,5 @@
 #![allow(missing_docs)]
 
 pub mod config;
+pub mod control_request;
 pub mod uapi;

@@ -114,6 +114,8 @@ impl FlowTable {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const GAP_MS: u32 = 100;
@@ -165,6 +167,39 @@ mod tests {
         }
         assert_eq!(table.look_up(42, 20), Place::Keep(5));
         assert_eq!(table.sets.len() * WAYS, 16_384);
+    }
+
+    proptest! {
+        /// Whatever comes when, among flows of which more meet in one set than it has room for: two packets of a flow
+        /// that follow each other within the gap go over the same lane.
+        #[test]
+        fn no_flow_changes_its_lane_within_the_gap(
+            packets in proptest::collection::vec((0..3 * WAYS, 0..2 * GAP_MS, 0..4u16), 1..400),
+            start in any::<u32>(),
+        ) {
+            const LANES: u32 = 4;
+            let mut table = FlowTable::new(GAP_MS);
+            let is_in_first = |flow: &u32| table.position_of(*flow) == table.position_of(0);
+            let flows: Vec<u32> = (0..).filter(is_in_first).take(3 * WAYS).collect();
+            let mut last = std::collections::HashMap::new();
+            let mut now = start;
+            for (which, pause, choice) in packets {
+                // Mostly close together: pauses add up to gaps for some flows and not for others.
+                now = now.wrapping_add(pause / 8 * u32::from(choice != 0) + pause * u32::from(choice == 0));
+                let flow = flows[which];
+                let lane = match table.look_up(flow, now) {
+                    Place::Keep(lane) => lane,
+                    Place::ByHash => (flow % LANES) as LaneId,
+                    Place::Choose(_) => {
+                        table.place(flow, choice, now);
+                        choice
+                    }
+                };
+                if let Some((seen, before)) = last.insert(flow, (now, lane)) && now.wrapping_sub(seen) <= GAP_MS {
+                    prop_assert_eq!(lane, before);
+                }
+            }
+        }
     }
 
     #[test]

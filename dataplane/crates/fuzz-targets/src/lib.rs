@@ -8,7 +8,7 @@ mod text;
 
 pub use handshake::handshake;
 pub use offload::{coalesce, inner, round_trip, split};
-pub use text::{config, uapi, words};
+pub use text::{config, control, uapi, words};
 
 /// A target: takes any bytes, panics when something does not hold.
 pub type Target = fn(&[u8]);
@@ -23,4 +23,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("uapi", uapi),
     ("config", config),
     ("words", words),
+    ("control", control),
 ];

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wirelane_daemon::config::{Gateway, InterfaceAddress, InterfaceName};
+use wirelane_daemon::control_request::Request as ControlRequest;
 use wirelane_daemon::uapi::{self as uapi_text, Request};
 use wirelane_engine::Tuning;
 use wirelane_io::CpuSet;
@@ -55,6 +56,22 @@ pub fn config(data: &[u8]) {
             let tuning = gateway.tuning(&Tuning::default());
             assert!((1..=wirelane_engine::MAX_BATCH_PACKETS).contains(&tuning.batch_packets));
             assert!((1..=wirelane_engine::MAX_CRYPTO_WORKERS).contains(&tuning.crypto_workers));
+        }
+        Err(why) => assert!(!why.trim().is_empty()),
+    }
+}
+
+/// A line of the control socket is refused in words, or is a request that reads back the same; the configuration in it
+/// is held to what holds for a file.
+pub fn control(data: &[u8]) {
+    let Ok(line) = std::str::from_utf8(data) else { return };
+    match ControlRequest::parse(line) {
+        Ok(request) => {
+            assert_eq!(ControlRequest::parse(&request.to_line()).as_ref(), Ok(&request));
+            assert!(!request.to_line().contains('\n'), "one request a line");
+            if let ControlRequest::Apply(wanted) = request {
+                config(wanted.config.as_bytes());
+            }
         }
         Err(why) => assert!(!why.trim().is_empty()),
     }
