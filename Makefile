@@ -106,7 +106,7 @@ bench-dataplane: $(WIRELANE) ## wirelane beside other user-space WireGuards, as 
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" python3 benchmarks/dataplane/bench.py $(BENCH_ARGS)
 
 .PHONY: test-compose
-test-compose: setup ## docker-compose.yml under a Docker daemon of the test's own: a study in containers (root; 5 to 10 minutes)
+test-compose: setup ## docker-compose.yml under a Docker daemon of the test's own: a study in containers (root; about 10 minutes)
 	scripts/setup containers
 	$(SUDO) env WIRETUNE_TEST_COMPOSE=1 $(BIN)/pytest -rs tests/compose
 
