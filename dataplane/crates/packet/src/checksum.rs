@@ -1,23 +1,20 @@
 //! The Internet checksum (RFC 1071), alone or while copying.
 //!
 //! A partial sum is a `u64` of native-endian words, not yet folded: partial sums add up. Every piece but the last must
-//! have an even length. The inner loops keep, for each 64-bit word, the wrapping sum of the words and the sum of their
-//! upper halves; the sum of the lower halves follows from both. That is three vector operations a load, with no
-//! dependence on carries, and the compiler turns it into SIMD on every target.
+//! have an even length. The inner loops keep the wrapping sum of 64-bit words and the sum of their upper
+//! halves; the sum of the lower halves follows from both. That is three vector operations a load, with no
+//! dependence on carries, and the compiler turns it into SIMD on every target: they are compiled for several instruction
+//! sets, of which the processor's best is taken at run time.
 
-/// Words per step of the inner loops.
-const WORDS: usize = 8;
-const STEP: usize = WORDS * 8;
+use multiversion::multiversion;
+
+const WORD: usize = 8;
 
 /// Add `bytes` to a partial sum. An odd last byte counts as if a zero byte followed.
 #[must_use]
 pub fn add(sum: u64, bytes: &[u8]) -> u64 {
-    let mut lanes = Lanes::default();
-    let (steps, rest) = bytes.as_chunks::<STEP>();
-    for step in steps {
-        lanes.add(step);
-    }
-    fold_32(sum) + fold_32(lanes.total()) + add_short(rest)
+    let (words, rest) = bytes.as_chunks();
+    fold_32(sum) + sum_words(words) + add_short(rest)
 }
 
 /// Copy `source` to `target`, which must be as long, and add it to a partial sum.
@@ -27,15 +24,10 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
 #[must_use]
 pub fn copy_and_add(sum: u64, target: &mut [u8], source: &[u8]) -> u64 {
     assert_eq!(target.len(), source.len(), "copying between slices of different lengths");
-    let mut lanes = Lanes::default();
-    let (target_steps, target_rest) = target.as_chunks_mut::<STEP>();
-    let (source_steps, source_rest) = source.as_chunks::<STEP>();
-    for (to, from) in target_steps.iter_mut().zip(source_steps) {
-        *to = *from;
-        lanes.add(from);
-    }
+    let (target_words, target_rest) = target.as_chunks_mut();
+    let (source_words, source_rest) = source.as_chunks();
     target_rest.copy_from_slice(source_rest);
-    fold_32(sum) + fold_32(lanes.total()) + add_short(source_rest)
+    fold_32(sum) + copy_and_sum_words(target_words, source_words) + add_short(source_rest)
 }
 
 /// Fold a partial sum to 16 bits, in the byte order of the packet: the pseudo-header sum that CHECKSUM_PARTIAL wants.
@@ -74,7 +66,7 @@ pub fn pseudo_header(addresses: &[u8], protocol: u8, transport_len: usize) -> u6
     add(0, addresses) + of_u16(u16::from(protocol)) + of_u16(transport_len as u16)
 }
 
-/// Sum of up to STEP - 1 bytes, as a small number.
+/// Sum of fewer bytes than a word.
 #[inline]
 fn add_short(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
@@ -93,31 +85,48 @@ fn fold_32(sum: u64) -> u64 {
     (sum & 0xffff_ffff) + (sum >> 32)
 }
 
-#[derive(Default)]
-struct Lanes {
-    words: [u64; WORDS],
-    upper_halves: [u64; WORDS],
+/// Sum of words, below 2^34.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn sum_words(words: &[[u8; WORD]]) -> u64 {
+    let mut sum = WordSum::default();
+    for word in words {
+        sum.add(*word);
+    }
+    sum.total()
 }
 
-impl Lanes {
-    #[inline]
-    fn add(&mut self, step: &[u8; STEP]) {
-        for (i, word) in step.as_chunks::<8>().0.iter().enumerate() {
-            let word = u64::from_ne_bytes(*word);
-            self.words[i] = self.words[i].wrapping_add(word);
-            self.upper_halves[i] += word >> 32;
-        }
+/// The same while copying; both have the same length.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn copy_and_sum_words(target: &mut [[u8; WORD]], source: &[[u8; WORD]]) -> u64 {
+    let mut sum = WordSum::default();
+    for (to, from) in target.iter_mut().zip(source) {
+        *to = *from;
+        sum.add(*from);
+    }
+    sum.total()
+}
+
+#[derive(Default)]
+struct WordSum {
+    /// Wrapping.
+    words: u64,
+    /// Fits because a slice has far fewer than 2^32 words.
+    upper_halves: u64,
+}
+
+// Inlined into the code for each instruction set.
+impl WordSum {
+    #[inline(always)]
+    fn add(&mut self, word: [u8; WORD]) {
+        let word = u64::from_ne_bytes(word);
+        self.words = self.words.wrapping_add(word);
+        self.upper_halves += word >> 32;
     }
 
-    /// Congruent to the sum of all words; fits because a slice has far fewer than 2^29 words.
-    #[inline]
+    #[inline(always)]
     fn total(&self) -> u64 {
-        let mut total = 0;
-        for (words, upper) in self.words.iter().zip(&self.upper_halves) {
-            let lower = words.wrapping_sub(upper << 32);
-            total += fold_32(lower) + fold_32(*upper);
-        }
-        total
+        let lower_halves = self.words.wrapping_sub(self.upper_halves << 32);
+        fold_32(lower_halves) + fold_32(self.upper_halves)
     }
 }
 
