@@ -10,11 +10,20 @@ const MASK_42: u64 = (1 << 42) - 1;
 /// One limb of 8 packets.
 type Limbs = [__m512i; 3];
 
+/// A text has to have so many bytes for the powers of r to pay.
+const MIN_LEN_FOR_POWERS: usize = 256;
+
 /// Accumulator and key of 8 packets.
 struct Lanes {
     h: Limbs,
-    r: Limbs,
-    /// 20 r1 and 20 r2: a product past 2^132 comes back times 20, since 2^130 = 5.
+    r: Factor,
+}
+
+/// A power of r.
+#[derive(Clone, Copy)]
+struct Factor {
+    limbs: Limbs,
+    /// 20 times the second and the third limb: a product past 2^132 comes back times 20, since 2^130 = 5.
     wrapped: [__m512i; 2],
 }
 
@@ -27,22 +36,32 @@ pub(super) unsafe fn authenticate(group: &Group, keys: &OneTimeKeys) -> Tags {
     let [mut first, mut second] = [Lanes::new(&keys[..8]), Lanes::new(&keys[8..])];
     let [texts, more_texts] = [&group.texts[..8], &group.texts[8..]];
     let whole = group.len / 64 * 64;
-    if group.count > 8 {
-        for at in (0..whole).step_by(64) {
-            // SAFETY: `at + 64` is at most the length of each text.
-            let (blocks, more_blocks) = unsafe { (load_whole(texts, at), load_whole(more_texts, at)) };
-            // Two chains at a time: one computes while the other waits for its own result.
-            for i in 0..4 {
-                first.absorb(blocks[i]);
-                second.absorb(more_blocks[i]);
+    // Two chains at a time: one computes while the other waits for its own result.
+    match (group.count > 8, group.len >= MIN_LEN_FOR_POWERS) {
+        (true, true) => {
+            let (powers, more_powers) = (first.powers(), second.powers());
+            for at in (0..whole).step_by(64) {
+                // SAFETY: `at + 64` is at most the length of each text.
+                let (blocks, more_blocks) = unsafe { (load_whole(texts, at), load_whole(more_texts, at)) };
+                first.absorb_four(blocks, &powers);
+                second.absorb_four(more_blocks, &more_powers);
             }
         }
-    } else {
-        for at in (0..whole).step_by(64) {
-            // SAFETY: as above.
-            let blocks = unsafe { load_whole(texts, at) };
-            for block in blocks {
-                first.absorb(block);
+        (false, true) => {
+            let powers = first.powers();
+            for at in (0..whole).step_by(64) {
+                // SAFETY: as above.
+                first.absorb_four(unsafe { load_whole(texts, at) }, &powers);
+            }
+        }
+        (_, false) => {
+            for at in (0..whole).step_by(64) {
+                // SAFETY: as above.
+                let (blocks, more_blocks) = unsafe { (load_whole(texts, at), load_whole(more_texts, at)) };
+                for i in 0..4 {
+                    first.absorb(blocks[i]);
+                    second.absorb(more_blocks[i]);
+                }
             }
         }
     }
@@ -120,24 +139,37 @@ impl Lanes {
             unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
         };
         let r = split(word(0, 0x0fff_fffc_0fff_ffff), word(1, 0x0fff_fffc_0fff_fffc));
-        let times_20 = |limb| _mm512_add_epi64(_mm512_slli_epi64::<4>(limb), _mm512_slli_epi64::<2>(limb));
-        Self { h: [_mm512_setzero_si512(); 3], r, wrapped: [times_20(r[1]), times_20(r[2])] }
+        Self { h: [_mm512_setzero_si512(); 3], r: Factor::new(r) }
+    }
+
+    /// r^4, r^3, r^2 and r.
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    fn powers(&self) -> [Factor; 4] {
+        let square = self.r.times(&self.r);
+        [square.times(&square), square.times(&self.r), square, self.r]
     }
 
     /// h = (h + block + 2^128) r, with one 16-byte block of each packet.
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
     #[inline]
     fn absorb(&mut self, (low, high): Block) {
-        let mut block = split(low, high);
-        block[2] = _mm512_or_si512(block[2], _mm512_set1_epi64(1 << 40));
-        let h: Limbs = [
-            _mm512_add_epi64(self.h[0], block[0]),
-            _mm512_add_epi64(self.h[1], block[1]),
-            _mm512_add_epi64(self.h[2], block[2]),
-        ];
-        let ([r0, r1, r2], [s1, s2]) = (self.r, self.wrapped);
-        let (low, high) = products(h, [[r0, s2, s1], [r1, r0, s2], [r2, r1, r0]]);
-        self.h = carry(low, high);
+        let mut products = Products::zero();
+        products.add(sum(self.h, message(low, high)), &self.r);
+        self.h = products.carry();
+    }
+
+    /// Four blocks of each packet with one carry: h = (h + first) r^4 + second r^3 + third r^2 + fourth r.
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn absorb_four(&mut self, blocks: [Block; 4], powers: &[Factor; 4]) {
+        let [first, second, third, fourth] = blocks;
+        let mut products = Products::zero();
+        // What does not wait for the blocks before comes first.
+        products.add(message(second.0, second.1), &powers[1]);
+        products.add(message(third.0, third.1), &powers[2]);
+        products.add(message(fourth.0, fourth.1), &powers[3]);
+        products.add(sum(self.h, message(first.0, first.1)), &powers[0]);
+        self.h = products.carry();
     }
 
     /// The tags: h mod 2^130 - 5, plus s, mod 2^128.
@@ -165,41 +197,88 @@ fn split(low: __m512i, high: __m512i) -> Limbs {
     [_mm512_and_si512(low, mask), _mm512_and_si512(middle, mask), _mm512_srli_epi64::<24>(high)]
 }
 
-/// For each limb of the result, the sum of h[i] times its row's i-th factor: lower 52 bits and what is above.
+/// A block of the text: its bits and 2^128.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 #[inline]
-fn products(h: Limbs, factors: [Limbs; 3]) -> (Limbs, Limbs) {
-    let zero = _mm512_setzero_si512();
-    let (mut low, mut high) = ([zero; 3], [zero; 3]);
-    for i in 0..3 {
-        for limb in 0..3 {
-            low[limb] = _mm512_madd52lo_epu64(low[limb], h[i], factors[limb][i]);
-            high[limb] = _mm512_madd52hi_epu64(high[limb], h[i], factors[limb][i]);
-        }
-    }
-    (low, high)
+fn message(low: __m512i, high: __m512i) -> Limbs {
+    let [bottom, middle, top] = split(low, high);
+    [bottom, middle, _mm512_or_si512(top, _mm512_set1_epi64(1 << 40))]
 }
 
-/// Bring the limbs back to 44 (the second: a little more) and 42 bits. What is above 52 bits of a product counts 2^8
-/// times in the next limb of 44 bits; above 2^130, 5 times at the bottom. Inputs of 45 bits and factors of 49 give sums
-/// below 2^62: nothing overflows.
 #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
 #[inline]
-fn carry(low: Limbs, high: Limbs) -> Limbs {
-    let mask_44 = _mm512_set1_epi64(MASK_44.cast_signed());
-    let mask_42 = _mm512_set1_epi64(MASK_42.cast_signed());
-    let t1 = _mm512_add_epi64(low[1], _mm512_slli_epi64::<8>(high[0]));
-    let t2 = _mm512_add_epi64(low[2], _mm512_slli_epi64::<8>(high[1]));
-    let t1 = _mm512_add_epi64(t1, _mm512_srli_epi64::<44>(low[0]));
-    let t2 = _mm512_add_epi64(t2, _mm512_srli_epi64::<44>(t1));
-    let over = _mm512_add_epi64(_mm512_srli_epi64::<42>(t2), _mm512_slli_epi64::<10>(high[2]));
-    let times_5 = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
-    let t0 = _mm512_add_epi64(_mm512_and_si512(low[0], mask_44), times_5);
-    [
-        _mm512_and_si512(t0, mask_44),
-        _mm512_add_epi64(_mm512_and_si512(t1, mask_44), _mm512_srli_epi64::<44>(t0)),
-        _mm512_and_si512(t2, mask_42),
-    ]
+fn sum(a: Limbs, b: Limbs) -> Limbs {
+    [_mm512_add_epi64(a[0], b[0]), _mm512_add_epi64(a[1], b[1]), _mm512_add_epi64(a[2], b[2])]
+}
+
+impl Factor {
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn new(limbs: Limbs) -> Self {
+        let times_20 = |limb| _mm512_add_epi64(_mm512_slli_epi64::<4>(limb), _mm512_slli_epi64::<2>(limb));
+        Self { limbs, wrapped: [times_20(limbs[1]), times_20(limbs[2])] }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn times(&self, other: &Self) -> Self {
+        let mut products = Products::zero();
+        products.add(self.limbs, other);
+        Self::new(products.carry())
+    }
+}
+
+/// A sum of up to four products that has not been carried: for each limb the lower 52 bits of its terms, and what is
+/// above.
+struct Products {
+    low: Limbs,
+    high: Limbs,
+}
+
+impl Products {
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn zero() -> Self {
+        let zero = _mm512_setzero_si512();
+        Self { low: [zero; 3], high: [zero; 3] }
+    }
+
+    /// Add `value` times `factor`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn add(&mut self, value: Limbs, factor: &Factor) {
+        let ([r0, r1, r2], [s1, s2]) = (factor.limbs, factor.wrapped);
+        let rows = [[r0, s2, s1], [r1, r0, s2], [r2, r1, r0]];
+        for i in 0..3 {
+            for (limb, row) in rows.iter().enumerate() {
+                self.low[limb] = _mm512_madd52lo_epu64(self.low[limb], value[i], row[i]);
+                self.high[limb] = _mm512_madd52hi_epu64(self.high[limb], value[i], row[i]);
+            }
+        }
+    }
+
+    /// Bring the limbs back to 44 (the second: a little more) and 42 bits. What is above 52 bits of a product counts 2^8
+    /// times in the next limb of 44 bits; above 2^130, 5 times at the bottom. Values of 46 bits and factors of 50 give,
+    /// in twelve terms, lower sums below 2^56 and upper ones below 2^48: with shifts and times 5 nothing reaches 2^62.
+    #[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
+    #[inline]
+    fn carry(self) -> Limbs {
+        let Self { low, high } = self;
+        let mask_44 = _mm512_set1_epi64(MASK_44.cast_signed());
+        let mask_42 = _mm512_set1_epi64(MASK_42.cast_signed());
+        let t1 = _mm512_add_epi64(low[1], _mm512_slli_epi64::<8>(high[0]));
+        let t2 = _mm512_add_epi64(low[2], _mm512_slli_epi64::<8>(high[1]));
+        let t1 = _mm512_add_epi64(t1, _mm512_srli_epi64::<44>(low[0]));
+        let t2 = _mm512_add_epi64(t2, _mm512_srli_epi64::<44>(t1));
+        let over = _mm512_add_epi64(_mm512_srli_epi64::<42>(t2), _mm512_slli_epi64::<10>(high[2]));
+        let times_5 = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
+        let t0 = _mm512_add_epi64(_mm512_and_si512(low[0], mask_44), times_5);
+        [
+            _mm512_and_si512(t0, mask_44),
+            _mm512_add_epi64(_mm512_and_si512(t1, mask_44), _mm512_srli_epi64::<44>(t0)),
+            _mm512_and_si512(t2, mask_42),
+        ]
+    }
 }
 
 /// The value of the limbs modulo 2^130 - 5, its lower 128 bits. Constant-time.
@@ -303,7 +382,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn carries_are_right_at_the_extremes(texts in proptest::collection::vec(extreme(0..200), 16), keys in proptest::collection::vec(extreme(32..33), 16)) {
+        fn carries_are_right_at_the_extremes(
+            texts in proptest::collection::vec(extreme(0..600), 16),
+            keys in proptest::collection::vec(extreme(32..33), 16),
+            count in 1usize..17,
+        ) {
             if super::super::Ifma::new().is_none() {
                 eprintln!("skipped: no AVX-512 IFMA here");
                 return Ok(());
@@ -313,10 +396,10 @@ mod tests {
             let word = |key: &[u8], at: usize| u64::from_le_bytes(key[at * 8..at * 8 + 8].try_into().unwrap());
             let one_time: OneTimeKeys = std::array::from_fn(|i| std::array::from_fn(|at| word(&keys[i], at)));
             let mut each = texts.iter_mut().map(|t| t.as_mut_ptr());
-            let group = Group { texts: std::array::from_fn(|_| each.next().unwrap()), counters: [0; 16], count: 16, len };
+            let group = Group { texts: std::array::from_fn(|_| each.next().unwrap()), counters: [0; 16], count, len };
             // SAFETY: the instructions are there; every text has `len` bytes.
             let tags = unsafe { authenticate(&group, &one_time) };
-            for i in 0..16 {
+            for i in 0..count {
                 let mut padded = texts[i].clone();
                 padded.resize(len.next_multiple_of(16), 0);
                 padded.extend_from_slice(&0u64.to_le_bytes());
