@@ -17,6 +17,7 @@ from tuner.history import Arm, BlockRecord, History, Phase
 from tuner.objectives import Objective
 from tuner.outcomes import Infeasible, Measured
 from tuner.statistics import LEAST_PAIRS, Gain, paired_gain
+from tuner.tunables import HOST_PREFIX
 
 MAX_STEPS = 4
 """Steps of a path at most; what mattered least in the search is changed together in the last one."""
@@ -32,6 +33,7 @@ _LABELS = {
     "mtu": "MTU",
     "batch_packets": "batch",
     "socket_buffer_bytes": "socket buffers",
+    "host": "host settings",
 }
 # Fields that may have to change in the same step, since a candidate with only one of them changed is none.
 _BOUND = ("engine", "mode", "crypto_workers", "threaded_napi", "cpu_sets")
@@ -103,9 +105,11 @@ def ablation_path(baseline: Candidate, best: Candidate, importance: Mapping[str,
 
 
 def _importance_of(field: str, importance: Mapping[str, float]) -> float:
-    """The search space calls CPU sets by the name of a placement, perhaps one for each gateway."""
-    names = ("placement", "placement_a", "placement_b") if field == "cpu_sets" else (field,)
-    return max(importance.get(name, -1.0) for name in names)
+    """The search space calls CPU sets by the name of a placement, perhaps one for each gateway, and searches each host
+    setting by itself."""
+    prefix = {"cpu_sets": "placement", "host": HOST_PREFIX}.get(field)
+    of_field = (value for name, value in importance.items() if name == field or (prefix and name.startswith(prefix)))
+    return max(of_field, default=-1.0)
 
 
 def _legal_move(at: Candidate, best: Candidate, changed: Sequence[str]) -> tuple[str, ...]:
@@ -188,6 +192,8 @@ def _value_in_words(name: str, value: Any) -> str:
         return "none"
     if name == "socket_buffer_bytes":
         return f"{value / (1 << 20):g} MiB"
+    if name == "host":
+        return ", ".join(value.in_words()) or "as they are"
     if name != "cpu_sets":
         return str(value)
     sides = {side: ", ".join(f"{stage} {cpus}" for stage, cpus in getattr(value, side).used().items()) for side in "ab"}

@@ -121,7 +121,7 @@ class _Evidence:
     def _offered_gbps(self) -> float | None:
         workload = self.sample.workload
         if workload.offered_load_pps is not None:
-            return workload.offered_load_pps * (workload.packet_bytes or self.candidate.mtu) * 8 / 1e9
+            return workload.offered_load_pps * workload.mean_packet_bytes(self.candidate.mtu) * 8 / 1e9
         return workload.offered_load_gbps
 
     def _busy_host(self) -> _Judgement | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tuner.cpulist import MAX_CPU, CpuSet, format_cpulist, parse_cpulist
+from tuner.host_tuning import HostTuning
+
+__all__ = ["MAX_CPU", "CpuSet", "format_cpulist", "parse_cpulist"]
 
 Engine = Literal["wirelane", "kernel", "wireguard-go"]
 Mode = Literal["inline", "pipelined"]
@@ -18,47 +22,13 @@ Gateway = Literal["a", "b"]
 
 GATEWAYS: tuple[Gateway, Gateway] = ("a", "b")
 MAX_LANES = 64
-MAX_CPU = 4095
+
+WIREGUARD_OVERHEAD_BYTES = 80
+"""IPv6 40 + UDP 8 + WireGuard header 16 + tag 16 (WireGuard paper, section 5.4.6); over IPv4 20 fewer."""
 
 INLINE_STAGES = ("tx", "rx")
 PIPELINED_STAGES = ("read", "crypto", "write")
 NAPI_STAGES = ("napi",)
-
-_CPULIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", re.ASCII)
-
-
-def parse_cpulist(text: str) -> tuple[int, ...]:
-    """CPU numbers of a Linux cpulist such as "0-3,8", ascending and unique; "" is the empty set.
-
-    Raises ValueError for anything else, and for CPU numbers above MAX_CPU.
-    """
-    if text == "":
-        return ()
-    if not _CPULIST.fullmatch(text):
-        raise ValueError(f"{text!r} is not a CPU list such as '0-3,8'")
-    cpus: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        low, high = int(first), int(last or first)
-        if high < low or high > MAX_CPU:
-            raise ValueError(f"{part!r} is not a range of CPUs between 0 and {MAX_CPU}")
-        cpus.update(range(low, high + 1))
-    return tuple(sorted(cpus))
-
-
-def format_cpulist(cpus: Iterable[int]) -> str:
-    """The shortest Linux cpulist of the given CPU numbers, such as "0-3,8"."""
-    runs: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if runs and cpu == runs[-1][1] + 1:
-            runs[-1][1] = cpu
-        else:
-            runs.append([cpu, cpu])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
-
-
-CpuSet = Annotated[str, AfterValidator(lambda text: format_cpulist(parse_cpulist(text)))]
-"""A canonical Linux cpulist; the empty string leaves the placement to the scheduler."""
 
 
 class _Value(BaseModel):
@@ -109,9 +79,12 @@ class Candidate(_Value):
     mtu: int = Field(1420, ge=1280, le=65455, description="inner MTU in bytes, without the tunnel's headers")
     batch_packets: int = Field(64, ge=1, le=128, description="most packets handled as one unit of work")
     socket_buffer_bytes: int = Field(4 << 20, ge=64 << 10, le=256 << 20, description="UDP send and receive buffer")
+    host: HostTuning = Field(HostTuning(), description="settings of both gateways' kernels and NICs; null: as they are")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.host.underlay_mtu is not None and self.mtu > self.host.underlay_mtu - WIREGUARD_OVERHEAD_BYTES:
+            raise ValueError(f"an MTU of {self.mtu} does not fit an underlay of {self.host.underlay_mtu} bytes")
         allowed = self._allowed_stages()
         for gateway in GATEWAYS:
             stray = set(getattr(self.cpu_sets, gateway).used()) - set(allowed)
@@ -147,7 +120,10 @@ class Candidate(_Value):
     @cached_property
     def key(self) -> str:
         """16 hex digits that name this configuration; equal for equal candidates on every machine."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        value = self.model_dump(mode="json")
+        if not self.host.used():
+            del value["host"]  # A candidate that leaves the hosts alone is named as before there was host tuning.
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def in_words(self) -> str:
@@ -173,7 +149,7 @@ class Candidate(_Value):
         if self.engine == "wirelane":
             words.append(f"batches of {self.batch_packets}")
             words.append(f"{self.socket_buffer_bytes / (1 << 20):g} MiB socket buffers")
-        return ", ".join(words)
+        return ", ".join(words + self.host.in_words())
 
 
 def candidate_json_schema() -> dict[str, Any]:

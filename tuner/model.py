@@ -133,7 +133,7 @@ class GatewayModel:
 
     @staticmethod
     def _packet_bytes(candidate: Candidate, workload: Workload) -> int:
-        return min(workload.packet_bytes or candidate.mtu, candidate.mtu)
+        return min(round(workload.mean_packet_bytes(candidate.mtu)), candidate.mtu)
 
     def _threads(
         self, candidate: Candidate, workload: Workload, gateway: Gateway, shares: tuple[float, ...]

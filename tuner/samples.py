@@ -13,6 +13,10 @@ Tool = Literal["iperf3", "pktgen"]
 Direction = Literal["forward", "reverse", "both"]
 
 
+IMIX = ((64, 7), (570, 4), (1400, 1))
+"""Inner packet sizes in bytes and how many of each: simple IMIX, its largest packet cut to what fits a tunnel."""
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +32,7 @@ class Workload(_Value):
     packet_bytes: int | None = Field(
         None, ge=64, le=9000, description="inner IP packet size for udp and pktgen; null: the tunnel's MTU"
     )
+    imix: bool = Field(False, description="for pktgen, in place of a size: 64, 570 and 1400 bytes, 7:4:1 in packets")
     offered_load_gbps: float | None = Field(None, gt=0, le=1000, description="for udp; null: as fast as the sender can")
     offered_load_pps: float | None = Field(None, gt=0, le=1e9, description="for pktgen; null: as fast as it can")
     rate_search: RateGoal | None = Field(
@@ -41,6 +46,8 @@ class Workload(_Value):
     def _consistent(self) -> Self:
         if self.tool == "pktgen" and self.protocol != "udp":
             raise ValueError("pktgen sends udp: set protocol to udp")
+        if self.imix and (self.tool != "pktgen" or self.packet_bytes is not None):
+            raise ValueError("imix goes with pktgen, and without packet_bytes")
         if self.tool == "pktgen" and self.direction == "both":
             raise ValueError("pktgen measures one direction at a time: forward or reverse")
         if self.offered_load_gbps is not None and (self.tool, self.protocol) != ("iperf3", "udp"):
@@ -57,10 +64,17 @@ class Workload(_Value):
 
     @property
     def name(self) -> str:
-        """Short name for people: "tcp forward", "pktgen 64 B forward", "NDR, pktgen 64 B forward"."""
-        kind = f"pktgen {self.packet_bytes or 'MTU'} B" if self.tool == "pktgen" else self.protocol
+        """Short name for people: "tcp forward", "pktgen 64 B forward", "NDR, pktgen IMIX forward"."""
+        size = "IMIX" if self.imix else f"{self.packet_bytes or 'MTU'} B"
+        kind = f"pktgen {size}" if self.tool == "pktgen" else self.protocol
         sought = f"{self.rate_search.name}, " if self.rate_search else ""
         return f"{sought}{kind} {self.direction}{' with latency' if self.latency_probe else ''}"
+
+    def mean_packet_bytes(self, mtu: int) -> float:
+        """Mean size of its inner packets in a tunnel of this MTU."""
+        if not self.imix:
+            return self.packet_bytes or mtu
+        return sum(min(size, mtu) * count for size, count in IMIX) / sum(count for _, count in IMIX)
 
 
 class StageUsage(_Value):
@@ -69,6 +83,24 @@ class StageUsage(_Value):
     threads: int = Field(ge=0, le=8192)
     busy_cpus: float = Field(ge=0, description="CPUs that they keep busy together")
     busiest_thread_ratio: float = Field(ge=0, description="share of one CPU that the busiest of them uses")
+
+
+class SoftnetUsage(_Value):
+    """Received packets of one CPU between the looks before and after a sample."""
+
+    packets: int = Field(ge=0)
+    backlog_drops: int = Field(ge=0, description="more waited than net.core.netdev_max_backlog")
+    budget_exhausted: int = Field(ge=0, description="times that net.core.netdev_budget ended a round with work left")
+
+
+class Unfitness(_Value):
+    """What disturbed a host while a sample was taken."""
+
+    kind: Literal["steal", "throttling", "foreign_load", "foreign_traffic", "canary", "changed_host", "undone_setting"]
+    gateway: Literal["a", "b"]
+    value: float = Field(description="what was found, in the unit of the limit")
+    limit: float
+    words: str = Field(max_length=500)
 
 
 class GatewayUsage(_Value):
@@ -81,6 +113,14 @@ class GatewayUsage(_Value):
     steal_ratio: float = Field(0.0, ge=0, le=1, description="share of time that the hypervisor took away")
     stages: dict[str, StageUsage] = Field({}, description="by stage; empty where the engine does not tell")
     drops: dict[str, int] = Field({}, description="packets dropped by the engine during the sample, by reason")
+    softirq_ratio: dict[int, float] = Field({}, description="per CPU number: share of the time spent in softirqs")
+    softnet: dict[int, SoftnetUsage] = Field({}, description="per CPU number: what it received for the network stack")
+    queues: dict[str, dict[str, int]] = Field(
+        {},
+        description="of the link's interface, by queue: packets, bytes, drops, as far as its driver counts them",
+        examples=[{"rx 0": {"packets": 81234, "drops": 0}}],
+    )
+    canary_ms: float | None = Field(None, gt=0, description="a small fixed piece of work on one CPU before the sample")
 
 
 class Reference(_Value):
@@ -130,6 +170,12 @@ class Sample(_Value):
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     emulated: bool = Field(False, description="measured on emulated CPUs: to be compared with its like only, if at all")
+    unfit: tuple[Unfitness, ...] = Field(
+        (), description="what disturbed the hosts meanwhile; empty: nothing that is known"
+    )
+    fingerprints: dict[Literal["a", "b"], str] = Field(
+        {}, description="hash of each gateway's fingerprint as this was measured; empty: not known"
+    )
 
     @property
     def data_plane_cpus(self) -> float:

@@ -10,9 +10,11 @@ from itertools import product
 from typing import Any, Protocol, Self, get_args
 
 from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, GatewayCpuSets
+from tuner.host_tuning import AS_IT_IS, HostTuning
 from tuner.placement import Placement, canonical, legal_placements, place
 from tuner.topology import Topology
 from tuner.tunables import (
+    HOST_PREFIX,
     STOCK_MTU,
     UNPINNED,
     Choice,
@@ -20,6 +22,7 @@ from tuner.tunables import (
     Params,
     Tunable,
     check_cpu_sets,
+    check_host_settings,
     custom_placements,
     generate_tunables,
     mtu_limit,
@@ -30,7 +33,21 @@ _REMEMBERED = 8192
 
 
 def _default(tunable: str) -> Any:
+    if tunable.startswith(HOST_PREFIX):
+        return AS_IT_IS
     return Candidate.model_fields[tunable].default if tunable in Candidate.model_fields else None
+
+
+def _value_of(candidate: Candidate, tunable: str) -> Any:
+    if not tunable.startswith(HOST_PREFIX):
+        return getattr(candidate, tunable)
+    value = getattr(candidate.host, tunable.removeprefix(HOST_PREFIX))
+    return AS_IT_IS if value is None else value
+
+
+def _host_of(params: Mapping[str, Any]) -> HostTuning:
+    asked = {name: value for name, value in params.items() if name.startswith(HOST_PREFIX) and value != AS_IT_IS}
+    return HostTuning(**{name.removeprefix(HOST_PREFIX): value for name, value in asked.items()})
 
 
 class OptunaTrial(Protocol):
@@ -67,11 +84,13 @@ class SearchSpace:
         underlay_mtu: int,
         narrowing: Narrowing | None = None,
         symmetric_traffic: bool = False,
+        host_tunables: Collection[str] | None = None,
     ) -> Self:
         """The space of two hosts. Deterministic: the same arguments give the same space after a restart.
 
         `engines`: those that run on both gateways. `symmetric_traffic`: the workloads load both directions alike, so
-        that mirrored gateways are duplicates. Raises ValueError that says which tunable is impossible, and why.
+        that mirrored gateways are duplicates. `host_tunables`: host settings that both gateways have; None: not known.
+        Raises ValueError that says which tunable is impossible, and why.
         """
         narrowing = narrowing or Narrowing()
         known: tuple[Engine, ...] = tuple(engine for engine in get_args(Engine) if engine in engines)
@@ -84,7 +103,12 @@ class SearchSpace:
             symmetric_traffic=symmetric_traffic,
             tunables=generate_tunables(topologies, known, shared_machine, underlay_mtu, narrowing),
         )
-        space.baseline()  # raises now, not in the middle of a study
+        for name, values in narrowing.host.items():
+            for value in values:
+                check_host_settings(_host_of({HOST_PREFIX + name: value}), host_tunables, topologies)
+        check_host_settings(
+            space.baseline().host, host_tunables, topologies
+        )  # raises now, not in the middle of a study
         return space
 
     # -- from parameters to candidates and back -------------------------------------------------------------------
@@ -123,7 +147,8 @@ class SearchSpace:
     def _made_of(self, params: Params) -> Candidate:
         self._check(params)
         fields: dict[str, Any] = {"mode": None}
-        fields |= {name: value for name, value in params.items() if not name.startswith("placement")}
+        fields |= {name: value for name, value in params.items() if not name.startswith(("placement", HOST_PREFIX))}
+        fields["host"] = _host_of(params)
         if "crypto_workers" in fields:
             fields["crypto_workers"] = self._bounded_workers(fields["crypto_workers"], fields["lanes"])
         return self.canonical(self._placed(Candidate(**fields), params))
@@ -139,7 +164,7 @@ class SearchSpace:
             params: Params = {t.name: choice for t, choice in zip(self._placement_tunables, placement, strict=True)}
             for tunable in self.tunables:
                 if tunable.name not in params and tunable.applies(params):
-                    params[tunable.name] = getattr(candidate, tunable.name)
+                    params[tunable.name] = _value_of(candidate, tunable.name)
                     if params[tunable.name] not in tunable.choices:
                         raise ValueError(f"{tunable.label} {params[tunable.name]} is not in the search space")
             if self.candidate(params).key == wanted:

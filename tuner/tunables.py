@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -14,6 +14,7 @@ from tuner.candidate import (
     MAX_LANES,
     NAPI_STAGES,
     PIPELINED_STAGES,
+    WIREGUARD_OVERHEAD_BYTES,
     Candidate,
     Engine,
     Gateway,
@@ -21,6 +22,7 @@ from tuner.candidate import (
     Mode,
     NumaPolicy,
 )
+from tuner.host_tuning import HostChoices, HostTuning
 from tuner.placement import legal_placements
 from tuner.topology import Topology
 
@@ -28,11 +30,10 @@ Choice = str | int
 Params = dict[str, Choice]
 """Value of each tunable that applies, by name: {"engine": "wirelane", "mode": "inline", "lanes": 2, …}."""
 
-WIREGUARD_OVERHEAD_BYTES = 80
-"""IPv6 40 + UDP 8 + WireGuard header 16 + tag 16 (WireGuard paper, section 5.4.6); over IPv4 20 fewer."""
 STOCK_MTU = 1420
 LEAST_MTU = 1280
 UNPINNED = "unpinned"
+HOST_PREFIX = "host_"
 _MIB = 1 << 20
 _BATCH_PACKETS = (8, 16, 32, 64, 128)
 _SOCKET_BUFFER_BYTES = (_MIB // 4, _MIB, 4 * _MIB, 16 * _MIB)
@@ -70,6 +71,12 @@ class Narrowing(BaseModel):
         None, min_length=1, max_length=64
     )
     placement_per_gateway: bool = Field(False, description="search a placement for each gateway, not one for both")
+    host: HostChoices = Field(
+        {},
+        max_length=32,
+        description="settings of the hosts' kernels and NICs to search, each with its values; none unless asked for",
+        examples=[{"netdev_budget": ["as it is", 600], "gro": [True, False]}],
+    )
     baseline: Candidate | None = Field(None, description="compare with this; null: one pipelined lane, as stock does")
 
 
@@ -159,7 +166,25 @@ def generate_tunables(
             applies_when=wirelane,
         ),
     ]
+    tunables += [
+        Tunable(HOST_PREFIX + name, name.replace("_", " ").capitalize(), values)
+        for name, values in sorted(narrowing.host.items())
+    ]
     return tuple(tunable for tunable in tunables if _can_apply(tunable, engine, mode))
+
+
+def check_host_settings(
+    tuning: HostTuning, has: Collection[str] | None, topologies: Mapping[Gateway, Topology]
+) -> None:
+    """Raises ValueError for a setting that a host does not have, or for CPUs that do not exist. `has`: names of the
+    settings of both; None: not known."""
+    for name, value in tuning.used().items():
+        if has is not None and name not in has:
+            offered = f"they have {', '.join(sorted(has))}" if has else "they have none"
+            raise ValueError(f"these hosts do not both have the setting {name}; {offered}")
+        if name.endswith("_cpus"):
+            for topology in topologies.values():
+                topology.check({name: value})
 
 
 def mtu_limit(underlay_mtu: int) -> int:

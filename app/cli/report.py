@@ -35,6 +35,11 @@ def print_result(console: Console, result: dict[str, Any]) -> None:
     console.print(f"Winner    {result['best']['words']}", highlight=False, markup=False, soft_wrap=True)
     _print_limits(console, result)
     _print_race(console, result["trials"])
+    console.print(f"Hosts     {result['fitness']['words']}", highlight=False, markup=False, soft_wrap=True)
+    for name, gateway in result["gateways"].items():
+        proposed = [f"proposed, needs a reboot: {words}" for words in gateway["proposals"]]
+        for words in [*gateway["notices"], *proposed]:
+            console.print(f"Gateway {name} {words}", highlight=False, markup=False, soft_wrap=True)
     _print_explanation(console, result["explanation"])
     if result["overhead"] is not None:
         console.print(overhead_words(result["overhead"]), highlight=False, soft_wrap=True)

@@ -328,6 +328,7 @@ def measure(
     tool: Annotated[str, typer.Option(help="iperf3 or pktgen.")] = "iperf3",
     flows: Annotated[int, typer.Option(min=1, max=128, help="Flows in each direction.")] = 4,
     packet_bytes: Annotated[int | None, typer.Option(min=64, max=9000, help="Inner packet size, for udp.")] = None,
+    imix: Annotated[bool, typer.Option("--imix", help="For pktgen: 64, 570 and 1400 bytes, 7:4:1 in packets.")] = False,
     rate_search: Annotated[
         RateName | None,
         typer.Option(help="Search the highest rate without loss (ndr), or with at most 0.5% of it (pdr); implies udp."),
@@ -357,6 +358,7 @@ def measure(
         "flows": flows,
         "duration_s": seconds,
         "packet_bytes": packet_bytes,
+        "imix": imix,
         "rate_search": goal,
     }
     api = _api()
@@ -376,6 +378,8 @@ def measure(
         return
     sys.stdout.write(f"{measurement['words']}\n{sample['throughput_gbps']:.3f} Gbit/s")
     sys.stdout.write(f", {sample['data_plane_cpu_s_per_gbit']:.3f} CPU-seconds a Gbit of the data plane\n")
+    for unfit in sample["unfit"]:
+        sys.stdout.write(f"taken while unfit to measure: {unfit['words']}\n")
 
 
 def _rate_goal(name: RateName, seconds: float, width: float) -> dict[str, Any]:
@@ -395,5 +399,6 @@ def _print_rate(words: str, sample: dict[str, Any]) -> None:
         lines.append(f"{label}  {f'{bound / 1e3:,.1f} kpps' if bound else 'none'}")
     traffic_s = sum(trial.duration_s for trial in rate.trials)
     lines += [f"{len(rate.trials)} trials, {traffic_s:g} s of traffic", rate.goal_words]
+    lines += [f"taken while unfit to measure: {unfit['words']}" for unfit in sample["unfit"]]
     lines += [f"warning: {warning}" for warning in sample["warnings"]]
     sys.stdout.write("\n".join(lines) + "\n")

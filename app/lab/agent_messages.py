@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from app.lab.driver import LabError
+from app.lab.fingerprint import MAX_BYTES, bounded, on_one_line
 from tuner.candidate import MAX_LANES, Engine, Gateway
 from tuner.topology import Topology
-
-MAX_FINGERPRINT_BYTES = 64 << 10
 
 
 def _public_key(text: str) -> str:
@@ -26,14 +25,18 @@ def _public_key(text: str) -> str:
 
 
 def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value)) > MAX_FINGERPRINT_BYTES:
-        raise ValueError(f"more than {MAX_FINGERPRINT_BYTES} bytes")
+    if len(json.dumps(value)) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES} bytes")
     return value
 
 
 PublicKey = Annotated[str, Field(max_length=64), AfterValidator(_public_key)]
 BoundedJson = Annotated[dict[str, Any], AfterValidator(_bounded_json)]
+Fingerprint = Annotated[dict[str, Any], AfterValidator(bounded)]
+RawText = Annotated[str, Field(max_length=1 << 20)]
+ShownName = Annotated[str, Field(max_length=64), AfterValidator(on_one_line)]
 Text = Annotated[str, Field(max_length=4000)]
+ShownText = Annotated[str, Field(max_length=1000), AfterValidator(on_one_line)]
 
 
 class _Message(BaseModel):
@@ -70,12 +73,22 @@ class Machines(_Message):
     emulated: bool
 
 
+class BeforeMeasuring(_Message):
+    """How the host is before anything is measured."""
+
+    canary_ms: float = Field(gt=0, le=60_000, allow_inf_nan=False)
+    notices: tuple[ShownText, ...] = Field(max_length=16)
+    proposals: tuple[ShownText, ...] = Field(max_length=16)
+
+
 class Facts(_Message):
     """Result of `facts`."""
 
-    fingerprint: BoundedJson
+    fingerprint: Fingerprint
     topology: Topology
+    before: BeforeMeasuring | None = None
     engines: tuple[Engine, ...] = Field(max_length=8)
+    host_tunables: tuple[Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9_]+$")], ...] = Field((), max_length=64)
 
 
 class ReadBack(_Message):
@@ -85,6 +98,7 @@ class ReadBack(_Message):
     routes: tuple[BoundedJson, ...] = Field(max_length=64)
     sysctls: dict[str, Text] = Field(max_length=64)
     threads: tuple[BoundedJson, ...] = Field(max_length=8192)
+    host_tuning: dict[Annotated[str, Field(max_length=200)], Text] = Field({}, max_length=8192)
     answers_ms: tuple[Annotated[float, Field(ge=0)], ...] = Field(max_length=MAX_LANES)
 
 
@@ -110,11 +124,30 @@ class Moment(_Message):
     drops: dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0)]] = Field({}, max_length=64)
 
 
+Counts = Annotated[dict[Annotated[str, Field(max_length=64)], int], Field(max_length=16)]
+
+
+class Surroundings(_Message):
+    """What else happened on a gateway around one workload."""
+
+    window_s: float = Field(gt=0, allow_inf_nan=False)
+    canary_ms: float = Field(gt=0, le=60_000, allow_inf_nan=False)
+    foreign_cpu_s: float = Field(ge=0, allow_inf_nan=False)
+    foreign_busiest: tuple[tuple[ShownName, float], ...] = Field(max_length=8)
+    throttled: Counts
+    link: Counts
+    lanes: Counts
+    softnet: tuple[RawText, RawText]
+    queues: tuple[RawText, RawText]
+    undone: tuple[ShownText, ...] = Field((), max_length=8)
+
+
 class FarWorkload(_Message):
     """Gateway b's side of a workload."""
 
     opened: Moment
     closed: Moment
+    surroundings: Surroundings | None = None
     drained_net_dev: str | None = Field(
         None, max_length=1 << 20, description="interface counters once everything on its way has arrived"
     )

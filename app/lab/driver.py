@@ -30,6 +30,12 @@ class ProvisionedGateway(_Value):
     engines: tuple[str, ...] = Field(description="engines that can run here")
     lane_public_keys: tuple[str, ...] = Field(description="base64; the private halves never leave the gateway")
     host_key: str = Field("", description="fingerprint of the SSH host key that was pinned; empty without SSH")
+    host_tunables: tuple[str, ...] = Field((), description="fields of tuner.host_tuning.HostTuning that this host has")
+    notices: tuple[str, ...] = Field((), description="what of the host may disturb measurements, in words")
+    proposals: tuple[str, ...] = Field((), description="what a reboot could improve, in words; never done")
+    canary_ms: float | None = Field(
+        None, description="a small fixed piece of work on one CPU; grows when that slows down"
+    )
 
 
 class ProvisionedTestbed(_Value):

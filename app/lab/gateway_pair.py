@@ -31,14 +31,13 @@ from app.lab.driver import (
 )
 from app.lab.engine_programs import EnginePrograms
 from app.lab.errors import failure_of
-from app.lab.fingerprint import fingerprint_hash
+from app.lab.fingerprint import fingerprint_hash, with_controller
 from app.lab.playbook_runner import PLAYBOOKS, PlaybookResult, run_playbook
 from app.lab.rate_workload import search_rate_of
 from app.lab.sampling import reference_of, sample_of
 from app.lab.wirelane_config import wirelane_toml
-from tuner.candidate import GATEWAYS, MAX_LANES, Candidate, Engine, Gateway, parse_cpulist
+from tuner.candidate import GATEWAYS, MAX_LANES, WIREGUARD_OVERHEAD_BYTES, Candidate, Engine, Gateway, parse_cpulist
 from tuner.samples import Reference, Sample, Workload
-from tuner.tunables import WIREGUARD_OVERHEAD_BYTES
 
 FEW_LANES = 16
 """Key pairs made at first; a candidate with more lanes gets the rest when it comes."""
@@ -79,6 +78,8 @@ class GatewayPairDriver(abc.ABC):
     """How long an unconfirmed candidate may stay on a gateway; 0: there is no connection to lose."""
     sysctls: Mapping[str, str] = SYSCTLS
     emulated = False
+    shared_machine = False
+    """Whether both gateways are on one machine and share its CPUs, and settings that no namespace has to itself."""
 
     def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:
         """Raises LabError for a name that is no testbed name."""
@@ -259,6 +260,7 @@ class GatewayPairDriver(abc.ABC):
                 "gateway_facts": {
                     "engine_paths": {engine: self._programs_on(gateway, engine) for engine in get_args(Engine)},
                     "data_address": gateway.underlay,
+                    "whole_host": not self.shared_machine,
                 },
                 **connections[name],
                 **variables.get(name, {}),
@@ -292,6 +294,7 @@ class GatewayPairDriver(abc.ABC):
                     "lanes": candidate.lanes,
                     "mtu": candidate.mtu,
                     "probe_lanes": probes,
+                    "data_plane_cpus": data_plane_cpus(candidate, GATEWAYS if self.shared_machine else (name,)),
                     "workloads": [workload.model_dump(mode="json", exclude={"rate_search"}) for workload in workloads],
                 },
             }
@@ -313,6 +316,8 @@ class GatewayPairDriver(abc.ABC):
             "process_cpu_set": cpu_sets.get("process", ""),
             "stage_cpu_sets": {stage: parse_cpulist(cpus) for stage, cpus in cpu_sets.items()},
             "socket_buffer_bytes": candidate.socket_buffer_bytes if is_wirelane else 0,
+            "host_tuning": candidate.host.used(),
+            "data_address": gateway.underlay,
             "routes": [gateway.far.inner_network],
             "route_source": gateway.inner,
             "sysctls": dict(self.sysctls),
@@ -332,7 +337,7 @@ class GatewayPairDriver(abc.ABC):
 
     def _provisioned(self, result: PlaybookResult, name: Gateway) -> ProvisionedGateway:
         prepared = checked(Preparation, returned(result, "Make the state folder and the key pairs", name), name)
-        facts = checked(Facts, returned(result, "Gather fingerprint and topology", name), name)
+        facts = with_controller(checked(Facts, returned(result, "Gather fingerprint and topology", name), name))
         if len(prepared.lane_public_keys) != self._key_pairs:
             found = len(prepared.lane_public_keys)
             raise LabError(f"gateway {name} returned {found} key pairs instead of {self._key_pairs}")
@@ -342,6 +347,10 @@ class GatewayPairDriver(abc.ABC):
             topology=facts.topology.model_dump(mode="json"),
             engines=facts.engines,
             lane_public_keys=prepared.lane_public_keys,
+            host_tunables=facts.host_tunables,
+            notices=facts.before.notices if facts.before else (),
+            proposals=facts.before.proposals if facts.before else (),
+            canary_ms=facts.before.canary_ms if facts.before else None,
         )
 
 
@@ -362,6 +371,12 @@ class _RateSteps:
         sample, window_s = self._driver.measure_applied(self._candidate, workload, lambda *_: None, self._should_cancel)
         self.measure_s += window_s
         return sample
+
+
+def data_plane_cpus(candidate: Candidate, gateways: Sequence[Gateway]) -> list[int]:
+    """CPUs that the candidate gives to the data planes of these gateways, of all that share a machine."""
+    sets = (cpus for gateway in gateways for cpus in getattr(candidate.cpu_sets, gateway).used().values())
+    return sorted({cpu for cpus in sets for cpu in parse_cpulist(cpus)})
 
 
 def _traffic_s(workloads: Sequence[Workload]) -> float:

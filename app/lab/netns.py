@@ -19,13 +19,15 @@ NAMESPACES = Path("/run/netns")
 class NetnsDriver(GatewayPairDriver):
     """Both gateways are on this machine and share its CPUs."""
 
+    shared_machine = True
+
     def provision(self, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
         """See TestbedDriver. About two seconds when everything is there already."""
         _require_root()
         result = self._play("provision.yml", {}, SHORT_PLAY_TIMEOUT_S, on_phase, should_cancel)
         gateways = {name: self._provisioned(result, name) for name in GATEWAYS}
         self._public_keys = {name: gateway.lane_public_keys for name, gateway in gateways.items()}
-        return ProvisionedTestbed(gateways=gateways, shared_machine=True, underlay_mtu=UNDERLAY_MTU)
+        return ProvisionedTestbed(gateways=gateways, shared_machine=self.shared_machine, underlay_mtu=UNDERLAY_MTU)
 
     def teardown(self) -> None:
         """See TestbedDriver."""

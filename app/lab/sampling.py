@@ -7,15 +7,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from app.lab.agent_messages import AeadRate, FarReference, FarWorkload, LeadReference, LeadWorkload, Moment
+from app.lab.agent_messages import (
+    AeadRate,
+    FarReference,
+    FarWorkload,
+    LeadReference,
+    LeadWorkload,
+    Moment,
+    Surroundings,
+)
 from app.lab.driver import CandidateFailed, LabError
+from app.lab.fitness import unfitness
 from app.lab.parsers.iperf3 import FlowReport, parse_client
 from app.lab.parsers.proc import InterfaceCounters, parse_net_dev, parse_process_ticks, parse_stat
+from app.lab.parsers.queues import parse_queues, parse_softnet
 from tuner.candidate import Candidate
-from tuner.samples import GatewayUsage, Latency, Reference, Sample, StageUsage, Workload
+from tuner.samples import GatewayUsage, Latency, Reference, Sample, SoftnetUsage, StageUsage, Workload
 
 TCP_AND_IPV4_BYTES = 52
 """IPv4 and TCP headers with the timestamp option, which Linux always negotiates."""
+ETHERNET_BYTES = 14
 FORWARD, REVERSE = (("a", "b"),), (("b", "a"),)
 KERNEL_COST = (
     "CPU time of kernel WireGuard is that of all softirqs and kernel workers of the host, the traffic's included"
@@ -31,8 +42,8 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         counters = {"a": _interfaces(a), "b": _interfaces(b)}
         in_kernel = candidate.engine == "kernel"
         usage = {
-            "a": gateway_usage(a.opened, a.closed, in_kernel=in_kernel),
-            "b": gateway_usage(b.opened, b.closed, in_kernel=in_kernel),
+            "a": around(gateway_usage(a.opened, a.closed, in_kernel=in_kernel), a.surroundings),
+            "b": around(gateway_usage(b.opened, b.closed, in_kernel=in_kernel), b.surroundings),
         }
         shares = lane_shares(candidate.lanes, workload, counters)
         if workload.tool == "pktgen":
@@ -56,6 +67,7 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
         latency=latency_of(a.round_trips_ms, a.echoes_sent) if workload.latency_probe else None,
         lane_shares=shares,
         gateways={"a": usage["a"], "b": usage["b"]},
+        unfit=unfitness(workload, candidate.mtu, usage, {"a": a.surroundings, "b": b.surroundings}),
         data_plane_cpu_s_per_gbit=data_plane_cpu_s / (traffic.gbps * traffic.duration_s),
         argv=a.argv + b.argv,
         tool_version=a.tool_version,
@@ -80,14 +92,17 @@ def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) ->
     """
     before, after = parse_stat(opened.proc_stat), parse_stat(closed.proc_stat)
     busy: dict[int, float] = {}
+    softirq: dict[int, float] = {}
     total_ticks = steal_ticks = softirq_ticks = 0
     for cpu in sorted(before.keys() & after.keys()):
         total = after[cpu].total - before[cpu].total
         idle = after[cpu].idle - before[cpu].idle
+        in_softirq = max(0, after[cpu].softirq - before[cpu].softirq)
+        softirq[cpu] = min(1.0, in_softirq / total) if total > 0 else 0.0
         busy[cpu] = min(1.0, max(0.0, 1 - idle / total)) if total > 0 else 0.0
         total_ticks += max(0, total)
         steal_ticks += max(0, after[cpu].steal - before[cpu].steal)
-        softirq_ticks += max(0, after[cpu].softirq - before[cpu].softirq)
+        softirq_ticks += in_softirq
     if len(opened.process_stats) != len(closed.process_stats):
         raise ValueError("the engine's processes changed during the measurement")
     engine_ticks = sum(map(parse_process_ticks, closed.process_stats)) - sum(
@@ -99,6 +114,7 @@ def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) ->
         engine_ticks += softirq_ticks + sum(max(0, ticks) for ticks in worked)
     return GatewayUsage(
         cpu_busy_ratio=busy,
+        softirq_ratio=softirq,
         data_plane_cpu_s=max(0, engine_ticks) / closed.ticks_per_s,
         steal_ratio=min(1.0, steal_ticks / total_ticks) if total_ticks else 0.0,
         stages=stage_usage(opened, closed),
@@ -108,6 +124,37 @@ def gateway_usage(opened: Moment, closed: Moment, *, in_kernel: bool = False) ->
             if count > opened.drops.get(reason, 0)
         },
     )
+
+
+def around(usage: GatewayUsage, seen: Surroundings | None) -> GatewayUsage:
+    """The usage with what each CPU and each queue received, as the looks before and after the sample saw it."""
+    if seen is None:
+        return usage
+    before, after = map(parse_softnet, seen.softnet)
+    early, late = map(parse_queues, seen.queues)
+    return usage.model_copy(
+        update={
+            "canary_ms": seen.canary_ms,
+            "softnet": {
+                cpu: SoftnetUsage(
+                    packets=_wrapped(after[cpu].processed - before[cpu].processed),
+                    backlog_drops=_wrapped(after[cpu].dropped - before[cpu].dropped),
+                    budget_exhausted=_wrapped(after[cpu].squeezed - before[cpu].squeezed),
+                )
+                for cpu in sorted(before.keys() & after.keys())
+            },
+            "queues": {
+                queue: {name: late[queue][name] - count for name, count in early[queue].items() if name in late[queue]}
+                for queue in early
+                if queue in late
+            },
+        }
+    )
+
+
+def _wrapped(difference: int) -> int:
+    """The kernel's counters by CPU have 32 bits."""
+    return difference % (1 << 32)
 
 
 def stage_usage(opened: Moment, closed: Moment) -> dict[str, StageUsage]:
@@ -184,9 +231,12 @@ def _generated(
     if offered <= 0:
         raise ValueError("the generator offered no packet during the window")
     packets_per_s = arrived / window_s[near]
+    # Large packets of a mix are lost more easily than small ones: the bytes that arrived are counted.
+    of_mix = counters[far]["gen"].received_bytes / arrived - ETHERNET_BYTES if arrived else 0.0
+    arrived_bytes = of_mix if workload.imix else workload.packet_bytes or mtu
     return _Traffic(
         duration_s=window_s[near],
-        gbps=packets_per_s * (workload.packet_bytes or mtu) * 8 / 1e9,
+        gbps=packets_per_s * arrived_bytes * 8 / 1e9,
         packets_per_s=packets_per_s,
         offered_pps=offered / window_s[near],
         loss_ratio=min(1.0, max(0.0, 1 - arrived / offered)),

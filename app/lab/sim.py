@@ -24,12 +24,11 @@ from app.lab.driver import (
     TrialResult,
 )
 from app.lab.rate_workload import search_rate_of
-from tuner.candidate import GATEWAYS, Candidate, Gateway
+from tuner.candidate import GATEWAYS, WIREGUARD_OVERHEAD_BYTES, Candidate, Gateway
 from tuner.model import CostParameters, GatewayModel
 from tuner.samples import Reference, Sample, Workload
 from tuner.simulation import Noise, Simulation
 from tuner.topology import Topology
-from tuner.tunables import WIREGUARD_OVERHEAD_BYTES
 
 _POLL_S = 0.1
 # What the phases of a trial take on two namespaces, in simulated seconds.

@@ -14,7 +14,16 @@ from app.bundles.schemas import BundleRequest
 from app.errors import problem_responses
 from app.events.endpoints import Feed, LastEventId, as_sse
 from app.pagination import Limit, Offset, Page
-from app.studies.schemas import BundleView, Explanation, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.schemas import (
+    BundleView,
+    Explanation,
+    StudyCreate,
+    StudyHosts,
+    StudyResult,
+    StudyView,
+    TrialDetail,
+    TrialView,
+)
 from app.studies.service import StudyService
 
 router = APIRouter(prefix="/studies", tags=["studies"])
@@ -109,6 +118,12 @@ def get_explanation(study_id: Id, studies: Studies) -> Explanation:
     """Why the winner wins: importance of each tunable, the ablation path from the baseline to the winner, and what
     holds both back."""
     return studies.explanation(study_id)
+
+
+@router.get("/{study_id}/hosts", operation_id="getHosts", responses=problem_responses(404))
+def get_hosts(study_id: Id, studies: Studies) -> StudyHosts:
+    """Both gateways as they were when the study began: fingerprints, topology, engines."""
+    return studies.hosts(study_id)
 
 
 @router.get(

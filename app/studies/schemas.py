@@ -19,7 +19,7 @@ from tuner.history import Phase
 from tuner.importance import Importance
 from tuner.objectives import BlockMetrics, ObjectiveName, check_workloads
 from tuner.samplers import check_sampler
-from tuner.samples import Reference, Sample, Workload
+from tuner.samples import Reference, Sample, Unfitness, Workload
 from tuner.standings import Race
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
@@ -198,6 +198,9 @@ class StudyView(BaseModel):
     simulated: bool
     spec: StudyCreate = Field(description="the request, with every default filled in")
     progress: StudyProgress
+    fingerprints: dict[Gateway, str] = Field(
+        description="hash of each gateway's fingerprint as the study began; empty until then"
+    )
     verdict: Verdict | None = Field(description="what the verdict rounds found")
     failure: StudyFailure | None
     bundle: BundleView | None
@@ -295,6 +298,29 @@ class GainView(BaseModel):
     metrics: list[MetricComparison]
 
 
+class UnfitSamples(BaseModel):
+    """Samples that one disturbance of one gateway has touched."""
+
+    samples: int
+    worst: Unfitness
+
+
+class FitnessView(BaseModel):
+    """Were the hosts fit to measure? Of the verdict's samples once there are any, of all samples before."""
+
+    samples: int
+    unfit: int = Field(description="samples taken while a host was disturbed; they are kept, since blocks are paired")
+    reasons: list[UnfitSamples] = Field(description="most frequent first")
+    words: str
+
+
+class StudyHosts(BaseModel):
+    """The gateways that a study measures."""
+
+    fitness: FitnessView
+    gateways: dict[Gateway, GatewayView] = Field(description="as they were when the study began")
+
+
 class Explanation(BaseModel):
     """Why the winner wins."""
 
@@ -321,6 +347,7 @@ class StudyResult(BaseModel):
     spec: StudyCreate
     verdict: Verdict | None = Field(description="null until the verdict rounds are over")
     gain: GainView | None = Field(description="of the best over the baseline in what decides, with its 95% interval")
+    fitness: FitnessView
     explanation: Explanation | None = Field(description="why the winner wins; null before the baseline is measured")
     baseline: TrialDetail | None
     best: TrialDetail | None = Field(description="the confirmed winner, with every block and sample of it")

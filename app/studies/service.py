@@ -15,12 +15,22 @@ from app.events import service as events
 from app.jobs import Jobs
 from app.pagination import Page
 from app.studies.explanation import explanation_of
+from app.studies.fitness import fitness_of
 from app.studies.models import Block, Study, Trial
 from app.studies.race import StudyRace
-from app.studies.schemas import BundleView, Explanation, StudyCreate, StudyResult, StudyView, TrialDetail, TrialView
+from app.studies.schemas import (
+    BundleView,
+    Explanation,
+    StudyCreate,
+    StudyHosts,
+    StudyResult,
+    StudyView,
+    TrialDetail,
+    TrialView,
+)
 from app.studies.space import search_space
 from app.studies.states import CANCELLABLE, FINISHED, RESUMABLE, StudyState, allowed
-from app.studies.views import study_result, study_view, trial_detail, trial_view
+from app.studies.views import gateways_of, study_result, study_view, trial_detail, trial_view
 from app.testbeds.service import TestbedService
 
 
@@ -146,6 +156,16 @@ class StudyService:
                 f"Study {study_id} has no baseline yet.", hint="Ask again when it has begun to measure."
             )
         return found
+
+    def hosts(self, study_id: str) -> StudyHosts:
+        """Its gateways. Raises NotFoundError for no study, and before they were provisioned."""
+        study = self._with_samples(study_id)
+        gateways = gateways_of(study)
+        if not gateways:
+            raise NotFoundError(
+                f"The hosts of study {study_id} are not known yet.", hint="Ask again when it is provisioned."
+            )
+        return StudyHosts(gateways=gateways, fitness=fitness_of(study))
 
     def _with_samples(self, study_id: str) -> Study:
         samples = selectinload(Study.trials).selectinload(Trial.measured).selectinload(Block.samples)

@@ -24,6 +24,7 @@ def search_space(spec: StudyCreate, provisioned: ProvisionedTestbed) -> SearchSp
         shared_machine=provisioned.shared_machine,
         underlay_mtu=provisioned.underlay_mtu,
         narrowing=_narrowing(spec.space or Narrowing(), spec.engines),
+        host_tunables=set(gateways["a"].host_tunables) & set(gateways["b"].host_tunables),
         symmetric_traffic=_is_symmetric(spec.workloads or ()),
     )
 

@@ -12,6 +12,7 @@ from app import __version__
 from app.database import now
 from app.lab.driver import PhaseTimings, ProvisionedTestbed
 from app.studies.explanation import explanation_of
+from app.studies.fitness import fitness_of
 from app.studies.models import ABLATION, Block, Study, Trial
 from app.studies.race import StudyRace
 from app.studies.schemas import (
@@ -26,8 +27,9 @@ from app.studies.schemas import (
     TrialView,
 )
 from app.studies.states import RUNNING, StudyState
+from app.testbeds.schemas import GatewayView
 from app.testbeds.service import gateway_views
-from tuner.candidate import Candidate
+from tuner.candidate import Candidate, Gateway
 from tuner.objectives import BlockMetrics, median_metrics
 from tuner.outcomes import Infeasible, Measured, Outcome
 from tuner.statistics import Verdict
@@ -47,6 +49,7 @@ def study_view(study: Study) -> StudyView:
             "simulated": study.simulated,
             "spec": study.spec,
             "progress": _progress(study),
+            "fingerprints": {name: gateway.fingerprint_hash for name, gateway in gateways_of(study).items()},
             "verdict": study.verdict,
             "failure": study.failure,
             "bundle": study.bundle,
@@ -55,6 +58,11 @@ def study_view(study: Study) -> StudyView:
             "finished_at": study.finished_at,
         }
     )
+
+
+def gateways_of(study: Study) -> dict[Gateway, GatewayView]:
+    """Both gateways as they were when the study began; empty before."""
+    return gateway_views(ProvisionedTestbed.model_validate(study.provisioned) if study.provisioned else None)
 
 
 def _progress(study: Study) -> dict[str, Any]:
@@ -182,7 +190,6 @@ def study_result(study: Study) -> StudyResult:
     trials = [trial_detail(trial, race) for trial in study.trials]
     overhead = overhead_of(block for trial in study.trials for block in trial.measured)
     verdict = Verdict.model_validate(study.verdict) if study.verdict else None
-    provisioned = ProvisionedTestbed.model_validate(study.provisioned) if study.provisioned else None
     best_number = verdict.best_trial_number if verdict else -1
     return StudyResult.model_validate(
         {
@@ -196,11 +203,12 @@ def study_result(study: Study) -> StudyResult:
             "spec": spec,
             "verdict": verdict,
             "gain": _gain(verdict) if verdict else None,
+            "fitness": fitness_of(study),
             "explanation": explanation_of(study),
             "baseline": next((trial for trial in trials if trial.is_baseline), None),
             "best": next((trial for trial in trials if trial.number == best_number), None),
             "trials": trials,
-            "gateways": gateway_views(provisioned),
+            "gateways": gateways_of(study),
             "trial_overhead_median_s": overhead.total_s if overhead else None,
             "overhead": overhead,
             "failure": study.failure,

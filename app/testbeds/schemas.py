@@ -109,6 +109,9 @@ class GatewayView(BaseModel):
     fingerprint: dict[str, Any]
     fingerprint_hash: str
     topology: dict[str, Any]
+    host_tunables: list[str] = Field(description="host settings that a candidate or a study may ask for here")
+    notices: list[str] = Field(description="what of the host may disturb measurements, as it was provisioned")
+    proposals: list[str] = Field(description="what a change that needs a reboot could improve; Wiretune makes none")
     engines: list[Engine]
     host_key: str = Field("", description="fingerprint of the SSH host key that was pinned; empty without SSH")
 

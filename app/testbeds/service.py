@@ -16,8 +16,9 @@ from app.lab.driver import ProvisionedTestbed
 from app.pagination import Page
 from app.testbeds.models import Testbed
 from app.testbeds.schemas import GatewayView, SimulationOptions, TestbedCreate, TestbedState, TestbedView
-from tuner.candidate import GATEWAYS, Candidate, Engine, format_cpulist, parse_cpulist
+from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, format_cpulist, parse_cpulist
 from tuner.topology import Topology
+from tuner.tunables import check_host_settings
 
 
 class TestbedService:
@@ -99,6 +100,7 @@ class TestbedService:
                 )
         for candidate in candidates:
             _check_cpus(candidate, testbed)
+            _check_host_settings(candidate, testbed)
         return testbed
 
     def provisioned(self, name: str) -> ProvisionedTestbed | None:
@@ -191,6 +193,17 @@ def _check_cpus(candidate: Candidate, testbed: TestbedView) -> None:
                 )
 
 
+def _check_host_settings(candidate: Candidate, testbed: TestbedView) -> None:
+    if not testbed.gateways:
+        return  # Not provisioned yet: the lab will say.
+    has = set.intersection(*(set(gateway.host_tunables) for gateway in testbed.gateways.values()))
+    topologies = {name: Topology.model_validate(facts.topology) for name, facts in testbed.gateways.items()}
+    try:
+        check_host_settings(candidate.host, has, topologies)
+    except ValueError as error:
+        raise InvalidError(f"Testbed {testbed.name}: {error}.") from error
+
+
 def _view(testbed: Testbed) -> TestbedView:
     provisioned = ProvisionedTestbed.model_validate(testbed.provisioned) if testbed.provisioned else None
     return TestbedView.model_validate(
@@ -214,7 +227,7 @@ def _view(testbed: Testbed) -> TestbedView:
     )
 
 
-def gateway_views(provisioned: ProvisionedTestbed | None) -> dict[str, GatewayView]:
+def gateway_views(provisioned: ProvisionedTestbed | None) -> dict[Gateway, GatewayView]:
     """Both gateways as the API shows them; empty before they are provisioned."""
     if provisioned is None:
         return {}
@@ -224,6 +237,9 @@ def gateway_views(provisioned: ProvisionedTestbed | None) -> dict[str, GatewayVi
                 "fingerprint": gateway.fingerprint,
                 "fingerprint_hash": gateway.fingerprint_hash,
                 "topology": gateway.topology,
+                "host_tunables": list(gateway.host_tunables),
+                "notices": list(gateway.notices),
+                "proposals": list(gateway.proposals),
                 "engines": list(gateway.engines),
                 "host_key": gateway.host_key,
             }

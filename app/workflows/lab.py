@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -16,6 +17,7 @@ from app.lab.driver import (
     TestbedDriver,
     TrialResult,
 )
+from app.lab.fitness import compared
 from app.testbeds.schemas import TestbedView
 from app.testbeds.service import TestbedService
 from tuner.candidate import Candidate
@@ -24,6 +26,8 @@ from tuner.samples import Workload
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.5
+FRESH_S = 60.0
+"""A study looks at its hosts again unless that was done so recently."""
 
 MakeDriver = Callable[[TestbedView], TestbedDriver]
 
@@ -35,6 +39,7 @@ class Lab:
         self._testbeds, self._make_driver = testbeds, make_driver
         self._drivers: dict[str, TestbedDriver] = {}
         self._provisioned: dict[str, ProvisionedTestbed] = {}
+        self._provisioned_at_s: dict[str, float] = {}
         self._lock = threading.Lock()
         self._machine = threading.Lock()
 
@@ -50,7 +55,7 @@ class Lab:
         provisioned = self.driver(name).provision(on_phase, should_cancel)
         self._testbeds.record_ready(name, provisioned)
         with self._lock:
-            self._provisioned[name] = provisioned
+            self._provisioned[name], self._provisioned_at_s[name] = provisioned, time.monotonic()
         return provisioned
 
     def ready_driver(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> TestbedDriver:
@@ -62,6 +67,14 @@ class Lab:
             self.provision(name, on_phase, should_cancel)
             driver.rollback()
         return driver
+
+    def look_again(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
+        """What the gateways are now, for a study that begins: a driver, a kernel or a program may have changed since
+        they were provisioned. Raises LabError."""
+        self.ready_driver(name, on_phase, should_cancel)
+        with self._lock:
+            age_s = time.monotonic() - self._provisioned_at_s[name]
+        return self.provision(name, on_phase, should_cancel) if age_s > FRESH_S else self.provisioned(name)
 
     def run_trial(
         self,
@@ -76,13 +89,14 @@ class Lab:
         Testbeds on this machine share its CPUs, so they take turns: two blocks at a time would measure each other.
         """
         driver = self.ready_driver(name, on_phase, should_cancel)
-        if not self.provisioned(name).shared_machine or self.provisioned(name).simulated:
-            return driver.run_trial(candidate, workloads, on_phase, should_cancel)
+        provisioned = self.provisioned(name)
+        if not provisioned.shared_machine or provisioned.simulated:
+            return compared(driver.run_trial(candidate, workloads, on_phase, should_cancel), provisioned)
         while not self._machine.acquire(timeout=_POLL_S):
             if should_cancel():
                 raise LabCancelled("cancelled while another testbed was measured")
         try:
-            return driver.run_trial(candidate, workloads, on_phase, should_cancel)
+            return compared(driver.run_trial(candidate, workloads, on_phase, should_cancel), provisioned)
         finally:
             self._machine.release()
 

@@ -11,6 +11,7 @@ import structlog
 from app.database import now
 from app.errors import NotFoundError, ServiceError
 from app.lab.driver import CandidateFailed, LabCancelled, LabError, ShouldCancel, TrialResult
+from app.lab.fitness import on_hosts_of
 from app.studies.recording import FinishedBlock, StudyRecorder, StudySnapshot
 from app.studies.schemas import BundleView, StudyFailure
 from app.studies.states import FINISHED, StudyState
@@ -61,8 +62,8 @@ class StudyRunner:
             self._recorder.enter(study_id, StudyState.PROVISIONING)
         try:
             driver_phase = self._on_phase(study_id)
-            self._lab.ready_driver(study.testbed, driver_phase, self._should_cancel(study))
-            self._recorder.record_provisioned(study_id, self._lab.provisioned(study.testbed))
+            provisioned = self._lab.look_again(study.testbed, driver_phase, self._should_cancel(study))
+            self._recorder.record_provisioned(study_id, provisioned)
             plan = Plan.of(self._recorder.snapshot(study_id))
             baseline = plan.procedure.baseline
             self._recorder.record_baseline(study_id, baseline, params_in(plan.space, baseline))
@@ -166,7 +167,8 @@ class StudyRunner:
     def _run(self, study: StudySnapshot, step: MeasureBlock) -> TrialResult:
         on_phase, should_cancel = self._on_phase(study.id), self._should_cancel(study)
         workloads = study.spec.workloads or ()
-        return self._lab.run_trial(study.testbed, step.candidate, workloads, on_phase, should_cancel)
+        result = self._lab.run_trial(study.testbed, step.candidate, workloads, on_phase, should_cancel)
+        return on_hosts_of(result, study.provisioned) if study.provisioned else result
 
     def _finish(self, study: StudySnapshot, plan: Plan, finish: Finish) -> Turn:
         self._lab.rollback(study.testbed)

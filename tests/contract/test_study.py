@@ -36,7 +36,11 @@ def test_study_from_creation_to_bundle(client: httpx.Client) -> None:
         for block in trial["measured"]:
             assert all(sample["simulated"] for sample in block["samples"])
             assert block["samples"][0]["throughput_gbps"] > 0
+            assert all(sample["fingerprints"] == study["fingerprints"] for sample in block["samples"])
     assert set(result["gateways"]) == {"a", "b"}
+    hosts = client.get(f"/studies/{study_id}/hosts").json()["gateways"]
+    assert hosts == result["gateways"]
+    assert {name: host["fingerprint_hash"] for name, host in hosts.items()} == study["fingerprints"]
 
     listed = client.get(f"/studies/{study_id}/trials").json()
     assert listed["total"] == len(result["trials"])

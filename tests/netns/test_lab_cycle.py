@@ -26,6 +26,7 @@ NAME = "labcycle"
 TCP = Workload(duration_s=1, flows=4)
 UDP_BACK = Workload(protocol="udp", direction="reverse", duration_s=1, flows=2, offered_load_gbps=0.02)
 SMALL_PACKETS = Workload(tool="pktgen", protocol="udp", packet_bytes=64, duration_s=1, flows=4)
+MIX = Workload(tool="pktgen", protocol="udp", imix=True, duration_s=1, flows=2, offered_load_pps=3000)
 LAST_CPU = str(max(os.sched_getaffinity(0)))
 
 
@@ -55,6 +56,8 @@ def test_provision_describes_both_gateways(provisioned: ProvisionedTestbed) -> N
         assert set(topology.usable_cpus) == os.sched_getaffinity(0)
         assert {"wirelane", "wireguard-go"} <= set(gateway.engines)
         assert gateway.fingerprint["programs"]["iperf3"].startswith("iperf 3.")
+        assert gateway.fingerprint["nic"] | {"name": "underlay", "driver": "veth"} == gateway.fingerprint["nic"]
+        assert gateway.fingerprint["controller"]["ansible-core"]
         assert len(set(gateway.lane_public_keys)) == len(gateway.lane_public_keys) >= 16
     a, b = provisioned.gateways["a"], provisioned.gateways["b"]
     assert a.fingerprint_hash == b.fingerprint_hash
@@ -87,10 +90,10 @@ def test_wirelane_inline_two_lanes(driver: NetnsDriver) -> None:
     candidate = Candidate(lanes=2, cpu_sets=GatewayCpuSets(a=cpu_sets, b=cpu_sets), mtu=1400)
     phases: list[Phase] = []
     result = driver.run_trial(
-        candidate, [TCP, UDP_BACK, SMALL_PACKETS], lambda phase, _: phases.append(phase), lambda: False
+        candidate, [TCP, UDP_BACK, SMALL_PACKETS, MIX], lambda phase, _: phases.append(phase), lambda: False
     )
     assert phases == ["apply", "verify", "measure"]
-    tcp, udp, packets = result.samples
+    tcp, udp, packets, mix = result.samples
     assert tcp.throughput_gbps > 0.05
     assert tcp.retransmits is not None
     assert tcp.loss_ratio is None
@@ -104,6 +107,12 @@ def test_wirelane_inline_two_lanes(driver: NetnsDriver) -> None:
     assert packets.packets_per_s > 1000
     assert packets.throughput_gbps == pytest.approx(packets.packets_per_s * 64 * 8 / 1e9)
     assert min(packets.lane_shares) > 0.2
+    if not mix.loss_ratio:
+        mean_bytes = mix.throughput_gbps * 1e9 / 8 / mix.packets_per_s
+        assert mean_bytes == pytest.approx(MIX.mean_packet_bytes(1400), rel=0.02)
+    for usage in packets.gateways.values():
+        assert sum(cpu.packets for cpu in usage.softnet.values()) > 1000
+        assert usage.canary_ms
     assert len(tcp.argv) == 8  # four clients, four servers
     assert result.timings.measure_s > 2.9
     assert 0 < result.timings.overhead_s < 15

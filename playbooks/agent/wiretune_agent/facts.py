@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines
-from wiretune_agent.command import attempt, run_json
-from wiretune_agent.errors import AgentError
+from wiretune_agent import engines, fingerprint, host_tuning, surroundings
 
 SYSTEM = Path("/sys/devices/system")
-CPU_FLAGS = ("aes", "avx2", "avx512f", "avx512ifma", "vaes", "gfni", "neon", "asimd")
-SETTINGS = (
-    "net.core.rmem_max",
-    "net.core.wmem_max",
-    "net.ipv4.tcp_congestion_control",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-    "net.core.default_qdisc",
-)
-VERSION_LENGTH = 200
 
 
 def gather(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`: engine_paths (engine name to programs to try). Returns fingerprint, topology and engines."""
+    """`arguments`: data_address, whole_host (whether settings that namespaces share may be changed), engine_paths
+    (engine name to programs to try). Returns fingerprint, topology, engines, host tunables, what may disturb."""
+    interface = surroundings.interface_of(arguments["data_address"])
     programs = {engine: engines.find(paths) for engine, paths in arguments["engine_paths"].items()}
     return {
-        "topology": topology(_interface_of(arguments.get("data_address"))),
-        "fingerprint": {
-            "cpu": cpu(),
-            "kernel": platform.release(),
-            "machine": platform.machine(),
-            "distribution": distribution(),
-            "memory_mib": memory_mib(),
-            "settings": settings(),
-            "programs": versions(programs),
-            "python": platform.python_version(),
-        },
+        "topology": topology(interface),
+        "fingerprint": fingerprint.gather(interface, programs),
+        "host_tunables": host_tuning.available(interface, whole_host=arguments["whole_host"]),
+        "before": surroundings.before_measuring(),
         "engines": sorted(
             engine for engine, paths in arguments["engine_paths"].items() if engines.available(engine, paths)
         ),
-    }
-
-
-def cpu() -> dict[str, Any]:
-    """Model and the instruction sets that matter to ChaCha20-Poly1305."""
-    text = Path("/proc/cpuinfo").read_text(errors="replace")
-    model = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    present = set(flags.group(1).split()) if flags else set()
-    return {
-        "model": model.group(1).strip()[:128] if model else "",
-        "flags": [flag for flag in CPU_FLAGS if flag in present],
-        "hypervisor": "hypervisor" in present,
     }
 
 
@@ -109,60 +77,6 @@ def nics(underlay: str) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def distribution() -> str:
-    """The distribution's own name of itself."""
-    try:
-        text = Path("/etc/os-release").read_text(errors="replace")
-    except OSError:
-        return ""
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
-    return found.group(1)[:128] if found else ""
-
-
-def memory_mib() -> int:
-    """Total memory."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return int(found.group(1)) // 1024 if found else 0
-
-
-def settings() -> dict[str, str]:
-    """Kernel settings that change what TCP and sockets can do; those that the kernel lacks are left out."""
-    values = {}
-    for name in SETTINGS:
-        path = Path("/proc/sys", *name.split("."))
-        if path.exists():
-            values[name] = " ".join(path.read_text().split())
-    return values
-
-
-def versions(programs: Mapping[str, str | None]) -> dict[str, str]:
-    """First line of each program's version; programs that are missing are left out."""
-    argvs = {
-        "iperf3": ["iperf3", "--version"],
-        "wg": ["wg", "--version"],
-        "dpdk-testpmd": ["dpkg-query", "-W", "-f", "dpdk ${Version}", "dpdk-dev"],
-    }
-    argvs |= {engine: [program, "--version"] for engine, program in programs.items() if program}
-    found = {}
-    for name, argv in argvs.items():
-        try:
-            result = attempt(argv, timeout_s=5)
-        except AgentError:
-            continue  # Not installed: absence from the result says so.
-        lines = (result.stdout or result.stderr).strip().splitlines()
-        if result.returncode == 0 and lines:
-            found[name] = lines[0][:VERSION_LENGTH]
-    return found
-
-
-def _interface_of(data_address: str | None) -> str:
-    """The interface of the underlay: `underlay` in a namespace, on a host the one that has its address."""
-    for link in run_json(["ip", "-j", "address", "show"]) if data_address else []:
-        if any(entry.get("local") == data_address for entry in link.get("addr_info", [])):
-            return str(link["ifname"])
-    return "underlay"
 
 
 def _cpulist(text: str) -> list[int]:

@@ -12,6 +12,9 @@ UDP_AND_IPV4_BYTES = 28
 DISCARD_PORT = 9
 DO_NOT_FRAGMENT = 0x4000
 
+IMIX = ((64, 7), (570, 4), (1400, 1))
+"""Packet sizes in bytes and how many of each, as tuner/samples.py has them."""
+
 
 class End(NamedTuple):
     """Who sends or receives a frame."""
@@ -29,6 +32,12 @@ def udp_frame(source: End, target: End, source_port: int, packet_bytes: int) -> 
     header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
     macs = bytes.fromhex(target.mac.replace(":", "")) + bytes.fromhex(source.mac.replace(":", ""))
     return macs + b"\x08\x00" + header + udp + payload
+
+
+def mixed_sizes(most_bytes: int) -> list[int]:
+    """One round of IMIX, each size spread evenly over it; none larger than `most_bytes`."""
+    places = [((index + 0.5) / count, size) for size, count in IMIX for index in range(count)]
+    return [min(size, most_bytes) for _, size in sorted(places)]
 
 
 def checksum(header: bytes) -> int:

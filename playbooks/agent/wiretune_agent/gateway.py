@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines, keys, lease, sysctls
+from wiretune_agent import engines, host_tuning, keys, lease, sysctls
 from wiretune_agent.errors import AgentError
+from wiretune_agent.surroundings import interface_of
 
 
 def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,6 +19,7 @@ def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
     folder = _state_folder(arguments)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    host_tuning.restore(folder)
     return {"lane_public_keys": keys.ensure(folder, arguments["key_pairs"])}
 
 
@@ -25,8 +27,8 @@ def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Replace whatever candidate runs by this one; with `lease_s`, only until `lease.confirm` unless that comes.
 
     `arguments`: state_folder, engine, engine_paths, config (wirelane's TOML), mtu, process_cpu_set, stage_cpu_sets,
-    threaded_napi, routes, route_source, sysctls, lanes (each: interface, listen_port, address, peer_public_key,
-    endpoint, allowed_ips).
+    threaded_napi, host_tuning, data_address, routes, route_source, sysctls, lanes (each: interface, listen_port,
+    address, peer_public_key, endpoint, allowed_ips).
     """
     folder = _state_folder(arguments)
     if not folder.is_dir():
@@ -35,6 +37,7 @@ def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
         lease.arm(folder, arguments["lease_s"])
     engines.stop_recorded(folder)
     sysctls.apply(arguments["sysctls"], folder)
+    host_tuning.apply(arguments["host_tuning"], interface_of(arguments["data_address"]), folder)
     engines.start(folder, arguments)
     return {"engine_pids": [process.pid for process in engines.recorded(folder)]}
 
@@ -43,7 +46,10 @@ def rollback(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Stop the applied candidate; settings are back to before the first apply. `arguments`: state_folder."""
     folder = _state_folder(arguments)
     engines.stop_recorded(folder)
-    sysctls.restore(folder)
+    try:
+        sysctls.restore(folder)
+    finally:
+        host_tuning.restore(folder)
     lease.end(folder)
     return {}
 

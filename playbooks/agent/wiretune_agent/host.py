@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import gateway
-from wiretune_agent.command import PACKAGES, attempt, run, run_json
+from wiretune_agent.command import PACKAGES, attempt, run
 from wiretune_agent.errors import AgentError
+from wiretune_agent.host_settings import interface_with
 
 NETWORK = Path("/sys/class/net")
 OLDEST_KERNEL = (4, 18)
@@ -55,7 +56,7 @@ def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
             "link set gen up",
         ]
         run(["ip", "-batch", "-"], stdin="\n".join(commands) + "\n")
-    interface = _interface_of(arguments["data_address"])
+    interface = interface_with(arguments["data_address"])
     return {"data_interface": interface, "mtu": int((NETWORK / str(interface) / "mtu").read_text())}
 
 
@@ -102,7 +103,7 @@ def _problems(arguments: Mapping[str, Any], folder: Path) -> Iterator[str]:
 
 def _link_problems(arguments: Mapping[str, Any]) -> Iterator[str]:
     near, far = arguments["data_address"], arguments["far_data_address"]
-    interface = _interface_of(near)
+    interface = interface_with(near)
     if interface is None:
         yield f"no interface has the data address {near}"
         return
@@ -123,14 +124,7 @@ def _management_interfaces() -> set[str | None]:
     """Interfaces that carry an SSH connection to this host now."""
     lines = attempt(["ss", "-H", "-t", "-n", "-p", "state", "established"]).stdout.splitlines()
     local = [line.split()[2].rpartition(":")[0].strip("[]") for line in lines if '"sshd' in line]
-    return {_interface_of(address.removeprefix("::ffff:").partition("%")[0]) for address in local}
-
-
-def _interface_of(address: str) -> str | None:
-    for link in run_json(["ip", "-j", "address", "show"]):
-        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
-            return str(link["ifname"])
-    return None
+    return {interface_with(address.removeprefix("::ffff:").partition("%")[0]) for address in local}
 
 
 def _bytes(interface: str) -> int:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from wiretune_agent import flows
 from wiretune_agent.command import attempt, missing_program, run, spawn
 from wiretune_agent.errors import AgentError
-from wiretune_agent.frames import DISCARD_PORT, ETHERNET_BYTES, End, capture_file, udp_frame
+from wiretune_agent.frames import DISCARD_PORT, ETHERNET_BYTES, IMIX, End, capture_file, mixed_sizes, udp_frame
 
 if TYPE_CHECKING:
     from wiretune_agent.rendezvous import Caller
@@ -189,15 +189,15 @@ class Generator:
             attempt(["dpkg-query", "-W", "-f", "dpdk-testpmd ${Version}", "dpdk-dev"]).stdout or "dpdk-testpmd"
         )
         capture = self._setup.state_folder / "generated.pcap"
-        packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
         ports = _source_ports(self._setup, self._workload["flows"])
         sender = End(_mac("gen"), _neighbour(self._setup.inner_address))
         target = End(_mac("inside"), _neighbour(self._setup.far_inner_address))
-        capture.write_bytes(capture_file([udp_frame(sender, target, port, packet_bytes) for port in ports]))
+        frames = [udp_frame(sender, target, port, size) for size in self._sizes() for port in ports]
+        capture.write_bytes(capture_file(frames))
         paced = self._workload["offered_load_pps"] is not None
         if paced:
-            self._pace(packet_bytes)
-        cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            self._pace()
+        cpus = ",".join(map(str, self._cpus()))
         self._argv = [
             "dpdk-testpmd", f"--lcores=0@({cpus}),1@({cpus})", "--no-huge", "-m", str(TESTPMD_MEMORY_MIB), "--no-pci",
             "--no-shconf", "--no-telemetry",
@@ -210,25 +210,39 @@ class Generator:
         environment = {"RUNTIME_DIRECTORY": str(self._setup.state_folder)}
         self._process = spawn(self._argv, stdin=subprocess.PIPE, env=environment)
 
-    def _pace(self, packet_bytes: int) -> None:
-        bits_per_s = self._workload["offered_load_pps"] * (packet_bytes + ETHERNET_BYTES) * 8
+    def _sizes(self) -> list[int]:
+        """Packet sizes of one round through every flow."""
+        if self._workload.get("imix"):
+            return mixed_sizes(self._setup.mtu)
+        return [self._workload["packet_bytes"] or self._setup.mtu]
+
+    def _cpus(self) -> list[int]:
+        """Where the generator runs: away from the data plane, if that leaves it anything."""
+        allowed = os.sched_getaffinity(0)
+        return sorted(allowed - self._setup.data_plane_cpus or allowed)
+
+    def _pace(self) -> None:
+        frames = [size + ETHERNET_BYTES for size in self._sizes()]
+        bits_per_s = self._workload["offered_load_pps"] * sum(frames) / len(frames) * 8
         # A burst of 2 ms keeps the pace smooth, and of 32 packets lets slow paces through at all.
-        burst_bytes = max(round(bits_per_s / 8 * 0.002), 32 * (packet_bytes + ETHERNET_BYTES))
+        burst_bytes = max(round(bits_per_s / 8 * 0.002), 32 * max(frames))
         shape = ["tbf", "rate", f"{round(bits_per_s)}bit", "burst", str(burst_bytes), "limit", str(2 * burst_bytes)]
         run(["tc", "qdisc", "replace", "dev", "gen", "root", *shape])
 
     def _start_kernel(self) -> None:
-        packet_bytes = self._workload["packet_bytes"] or self._setup.mtu
         count = self._workload["flows"]
         self._version = attempt(["uname", "-r"]).stdout.strip() + " pktgen"
         threads = sorted(KERNEL_PKTGEN.glob("kpktgend_*"), key=lambda path: int(path.name.rpartition("_")[2]))
         for thread in threads:
             thread.write_text("rem_device_all\n")
+        # One thread a CPU, named by it; those beside the data plane stay idle.
+        away = {f"kpktgend_{cpu}" for cpu in self._cpus()}
+        threads = [thread for thread in threads if thread.name in away] or threads
         for number, port in enumerate(_source_ports(self._setup, count)):
             device = f"gen@{number}"
             threads[number % len(threads)].write_text(f"add_device {device}\n")
             settings = [
-                "count 0", "clone_skb 0", "burst 1", f"pkt_size {packet_bytes + ETHERNET_BYTES}",
+                "count 0", "clone_skb 0", "burst 1", *self._kernel_sizes(),
                 f"dst_mac {_mac('inside')}", f"src_min {_neighbour(self._setup.inner_address)}",
                 f"dst {_neighbour(self._setup.far_inner_address)}", f"udp_src_min {port}", f"udp_src_max {port}",
                 f"udp_dst_min {DISCARD_PORT}", f"udp_dst_max {DISCARD_PORT}",
@@ -238,6 +252,13 @@ class Generator:
             for setting in settings:
                 (KERNEL_PKTGEN / device).write_text(setting + "\n")
         self._run_kernel_threads()
+
+    def _kernel_sizes(self) -> list[str]:
+        """Frame sizes as pktgen takes them; `imix_weights` came with Linux 5.15."""
+        if not self._workload.get("imix"):
+            return [f"pkt_size {self._sizes()[0] + ETHERNET_BYTES}"]
+        weights = (f"{min(size, self._setup.mtu) + ETHERNET_BYTES},{count}" for size, count in IMIX)
+        return [f"imix_weights {' '.join(weights)}"]
 
     def _run_kernel_threads(self) -> None:
         # Writing "start" blocks until the threads are stopped; a signal to the writer stops them.

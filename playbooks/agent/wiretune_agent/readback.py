@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import control, engines, sysctls
+from wiretune_agent import control, engines, host_tuning, sysctls
 from wiretune_agent.command import run, run_json
 from wiretune_agent.errors import AgentError
 
@@ -46,13 +46,14 @@ def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "sysctls": {name: sysctls.read(name) for name in arguments["sysctls"]},
         "threads": _threads(folder, arguments["engine"], [process.pid for process in processes]),
     }
-    differences = [*_differences(observed, arguments)]
+    differences = [*_differences(observed, arguments), *host_tuning.differences(folder)]
     if differences:
         raise AgentError(
             "what is set differs from what was asked for: " + "; ".join(differences[:5]),
             blame="candidate",
             detail="\n".join(differences) + "\n" + engines.log_tail(folder),
         )
+    observed["host_tuning"] = host_tuning.observed(folder)
     observed["answers_ms"] = [_round_trip_ms(address) for address in arguments["probe_lanes"]]
     return observed
 

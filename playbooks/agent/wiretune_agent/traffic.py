@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from wiretune_agent import iperf3, lease, pktgen
 from wiretune_agent.errors import AgentError
 from wiretune_agent.rendezvous import Answerer, Caller
+from wiretune_agent.surroundings import Surroundings, interface_of
 from wiretune_agent.window import EngineWatch
 
 LANE_PROBE_TIMEOUT_S = 2.0
@@ -29,6 +30,7 @@ class Setup:
     state_folder: Path
     probe_lanes: tuple[str, ...]
     watch: EngineWatch
+    data_plane_cpus: frozenset[int] = frozenset()
 
     def blame(self, error: AgentError) -> AgentError:
         """The same error, blamed on the candidate if its data plane is dead or a lane no longer answers."""
@@ -69,9 +71,10 @@ class Follower(Protocol):
 
 def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Run all workloads. `arguments`: gateway, state_folder, underlay_address, far_underlay_address, rendezvous_port,
-    token, inner_address, far_inner_address, lanes, mtu, probe_lanes, workloads (as tuner's Workload).
+    token, inner_address, far_inner_address, lanes, mtu, probe_lanes, data_plane_cpus, workloads (as tuner's Workload).
 
-    Returns per workload the counters as the window opened and closed, and on the leading side what the tools said.
+    Returns per workload the counters as the window opened and closed, what else happened on the gateway around it, and
+    on the leading side what the tools said.
     """
     if arguments["lease_s"]:
         lease.confirm(arguments)
@@ -84,6 +87,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
         state_folder=Path(arguments["state_folder"]),
         probe_lanes=tuple(arguments["probe_lanes"]),
         watch=watch,
+        data_plane_cpus=frozenset(arguments["data_plane_cpus"]),
     )
     if arguments["gateway"] == "a":
         return {"workloads": _lead(setup, arguments)}
@@ -91,6 +95,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lead(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    link = interface_of(arguments["underlay_address"])
     caller = Caller(
         arguments["underlay_address"],
         arguments["far_underlay_address"],
@@ -101,7 +106,9 @@ def _lead(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         for index, workload in enumerate(arguments["workloads"]):
             lead = iperf3.lead if workload["tool"] == "iperf3" else pktgen.lead
-            results.append(lead(setup, caller, index, workload))
+            surroundings = Surroundings(setup.state_folder, link)
+            measured = lead(setup, caller, index, workload)
+            results.append({**measured, "surroundings": surroundings.report()})
         caller.ask("done")
     except AgentError as error:
         blamed = setup.blame(error)
@@ -113,15 +120,21 @@ def _lead(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _follow(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    link = interface_of(arguments["underlay_address"])
     answerer = Answerer(arguments["underlay_address"], arguments["rendezvous_port"], arguments["token"])
     follower: Follower | None = None
     results: list[dict[str, Any]] = []
+    # The first look is beside gateway a's, not after it.
+    surroundings = Surroundings(setup.state_folder, link)
 
     def handle(message: dict[str, Any]) -> dict[str, Any]:
-        nonlocal follower
+        nonlocal follower, surroundings
         match message.get("step"):
             case "prepare":
-                workload = arguments["workloads"][int(message["workload"])]
+                index = int(message["workload"])
+                if index > 0:
+                    surroundings = Surroundings(setup.state_folder, link)
+                workload = arguments["workloads"][index]
                 kind = iperf3.Server if workload["tool"] == "iperf3" else pktgen.FarEnd
                 follower = kind(setup, workload)
                 return follower.prepare(message)
@@ -138,6 +151,7 @@ def _follow(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
                 return {}
             case "finish" if follower is not None:
                 results[-1] |= follower.finish()
+                results[-1]["surroundings"] = surroundings.report()
                 follower = None
                 return {}
             case step:

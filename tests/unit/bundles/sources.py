@@ -111,6 +111,9 @@ def gateway(**fingerprint: Any) -> GatewayView:
         fingerprint_hash="0123456789abcdef",
         topology=Topology.uniform(nodes=2, cores_per_node=2).model_dump(mode="json"),
         engines=["wirelane"],
+        notices=[],
+        proposals=[],
+        host_tunables=[],
     )
 
 
@@ -160,6 +163,7 @@ def result(winner: Candidate = INLINE, **changes: Any) -> StudyResult:
         "verdict": verdict,
         "gain": None,
         "explanation": None,
+        "fitness": {"samples": 8, "unfit": 0, "reasons": [], "words": "No disturbance was seen."},
         "baseline": trials[0],
         "best": trials[1],
         "trials": trials,

@@ -171,6 +171,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/studies/{study_id}/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Hosts
+         * @description Both gateways as they were when the study began: fingerprints, topology, engines.
+         */
+        get: operations["getHosts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies/{study_id}/events": {
         parameters: {
             query?: never;
@@ -881,6 +901,11 @@ export interface components {
              * @default 4194304
              */
             socket_buffer_bytes: number;
+            /**
+             * @description settings of both gateways' kernels and NICs; null: as they are
+             * @default {}
+             */
+            host: components["schemas"]["HostTuning"];
         };
         /**
          * Capabilities
@@ -1185,6 +1210,26 @@ export interface components {
             reference: components["schemas"]["Reference"] | null;
         };
         /**
+         * FitnessView
+         * @description Were the hosts fit to measure? Of the verdict's samples once there are any, of all samples before.
+         */
+        FitnessView: {
+            /** Samples */
+            samples: number;
+            /**
+             * Unfit
+             * @description samples taken while a host was disturbed; they are kept, since blocks are paired
+             */
+            unfit: number;
+            /**
+             * Reasons
+             * @description most frequent first
+             */
+            reasons: components["schemas"]["UnfitSamples"][];
+            /** Words */
+            words: string;
+        };
+        /**
          * Gain
          * @description Ratio of B to A from paired blocks: 1.10 is 10% more. The interval holds the true ratio in 95% of studies.
          */
@@ -1311,6 +1356,43 @@ export interface components {
             drops: {
                 [key: string]: number;
             };
+            /**
+             * Softirq Ratio
+             * @description per CPU number: share of the time spent in softirqs
+             * @default {}
+             */
+            softirq_ratio: {
+                [key: string]: number;
+            };
+            /**
+             * Softnet
+             * @description per CPU number: what it received for the network stack
+             * @default {}
+             */
+            softnet: {
+                [key: string]: components["schemas"]["SoftnetUsage"];
+            };
+            /**
+             * Queues
+             * @description of the link's interface, by queue: packets, bytes, drops, as far as its driver counts them
+             * @default {}
+             * @example {
+             *       "rx 0": {
+             *         "drops": 0,
+             *         "packets": 81234
+             *       }
+             *     }
+             */
+            queues: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
+             * Canary Ms
+             * @description a small fixed piece of work on one CPU before the sample
+             */
+            canary_ms?: number | null;
         };
         /**
          * GatewayView
@@ -1327,6 +1409,21 @@ export interface components {
             topology: {
                 [key: string]: unknown;
             };
+            /**
+             * Host Tunables
+             * @description host settings that a candidate or a study may ask for here
+             */
+            host_tunables: string[];
+            /**
+             * Notices
+             * @description what of the host may disturb measurements, as it was provisioned
+             */
+            notices: string[];
+            /**
+             * Proposals
+             * @description what a change that needs a reboot could improve; Wiretune makes none
+             */
+            proposals: string[];
             /** Engines */
             engines: ("wirelane" | "kernel" | "wireguard-go")[];
             /**
@@ -1352,6 +1449,119 @@ export interface components {
              * @example 0.1.0
              */
             version: string;
+        };
+        /**
+         * HostTuning
+         * @description Null leaves a setting as the host has it. Each exists only where the host offers it, on both gateways.
+         *
+         *     CPU sets count for both gateways; "the interface" is the one that carries the tunnels.
+         */
+        HostTuning: {
+            /**
+             * Socket Buffer Max Bytes
+             * @description sysctls net.core.rmem_max and wmem_max
+             */
+            socket_buffer_max_bytes?: number | null;
+            /**
+             * Netdev Budget
+             * @description packets a softirq round may take
+             */
+            netdev_budget?: number | null;
+            /**
+             * Netdev Budget Us
+             * @description microseconds it may take
+             */
+            netdev_budget_us?: number | null;
+            /**
+             * Netdev Max Backlog
+             * @description packets that wait on a CPU at most
+             */
+            netdev_max_backlog?: number | null;
+            /**
+             * Busy Poll Us
+             * @description poll and select spin for so long; 0: never
+             */
+            busy_poll_us?: number | null;
+            /**
+             * Busy Read Us
+             * @description reads of a socket spin for so long; 0: never
+             */
+            busy_read_us?: number | null;
+            /**
+             * Irq Cpus
+             * @description interrupt k of the interface on CPU k mod n
+             */
+            irq_cpus?: string | null;
+            /**
+             * Rps Cpus
+             * @description CPUs that received packets are dealt out to; empty: RPS off
+             */
+            rps_cpus?: string | null;
+            /**
+             * Xps Cpus
+             * @description CPUs dealt out to the transmit queues
+             */
+            xps_cpus?: string | null;
+            /**
+             * Channels
+             * @description queue pairs of the interface
+             */
+            channels?: number | null;
+            /**
+             * Ring Packets
+             * @description descriptors of each receive and transmit ring
+             */
+            ring_packets?: number | null;
+            /**
+             * Coalesce Us
+             * @description an interrupt waits so long for more packets
+             */
+            coalesce_us?: number | null;
+            /**
+             * Adaptive Coalescing
+             * @description the driver chooses that time by itself
+             */
+            adaptive_coalescing?: boolean | null;
+            /**
+             * Gro
+             * @description generic receive offload
+             */
+            gro?: boolean | null;
+            /**
+             * Tso
+             * @description TCP segmentation offload
+             */
+            tso?: boolean | null;
+            /**
+             * Gso
+             * @description generic segmentation offload
+             */
+            gso?: boolean | null;
+            /**
+             * Udp Segmentation
+             * @description UDP segmentation offload (tx-udp-segmentation)
+             */
+            udp_segmentation?: boolean | null;
+            /**
+             * Udp Gro Forwarding
+             * @description GRO for UDP that no socket asked for
+             */
+            udp_gro_forwarding?: boolean | null;
+            /**
+             * Qdisc
+             * @description queueing discipline of the interface
+             */
+            qdisc?: ("fq" | "fq_codel" | "pfifo_fast" | "pfifo") | null;
+            /**
+             * Governor
+             * @description CPU frequency governor of every CPU
+             */
+            governor?: ("performance" | "powersave" | "schedutil" | "ondemand" | "conservative") | null;
+            /**
+             * Underlay Mtu
+             * @description MTU of the interface in bytes
+             */
+            underlay_mtu?: number | null;
         };
         /**
          * Importance
@@ -1447,7 +1657,8 @@ export interface components {
              *       "numa_policy": "local",
              *       "mtu": 1420,
              *       "batch_packets": 64,
-             *       "socket_buffer_bytes": 4194304
+             *       "socket_buffer_bytes": 4194304,
+             *       "host": {}
              *     }
              */
             candidate: components["schemas"]["Candidate"];
@@ -1585,6 +1796,24 @@ export interface components {
              * @default false
              */
             placement_per_gateway: boolean;
+            /**
+             * Host
+             * @description settings of the hosts' kernels and NICs to search, each with its values; none unless asked for
+             * @default {}
+             * @example {
+             *       "gro": [
+             *         true,
+             *         false
+             *       ],
+             *       "netdev_budget": [
+             *         "as it is",
+             *         600
+             *       ]
+             *     }
+             */
+            host: {
+                [key: string]: (boolean | number | string)[];
+            };
             /** @description compare with this; null: one pipelined lane, as stock does */
             baseline?: components["schemas"]["Candidate"] | null;
         };
@@ -1945,6 +2174,20 @@ export interface components {
              * @default false
              */
             emulated: boolean;
+            /**
+             * Unfit
+             * @description what disturbed the hosts meanwhile; empty: nothing that is known
+             * @default []
+             */
+            unfit: components["schemas"]["Unfitness"][];
+            /**
+             * Fingerprints
+             * @description hash of each gateway's fingerprint as this was measured; empty: not known
+             * @default {}
+             */
+            fingerprints: {
+                [key: string]: string;
+            };
         };
         /**
          * SimulationOptions
@@ -2043,6 +2286,24 @@ export interface components {
              * @description preferred source address of this gateway's own traffic
              */
             inner_address?: string | null;
+        };
+        /**
+         * SoftnetUsage
+         * @description Received packets of one CPU between the looks before and after a sample.
+         */
+        SoftnetUsage: {
+            /** Packets */
+            packets: number;
+            /**
+             * Backlog Drops
+             * @description more waited than net.core.netdev_max_backlog
+             */
+            backlog_drops: number;
+            /**
+             * Budget Exhausted
+             * @description times that net.core.netdev_budget ended a round with work left
+             */
+            budget_exhausted: number;
         };
         /**
          * SshHostOptions
@@ -2386,6 +2647,20 @@ export interface components {
             hint?: string | null;
         };
         /**
+         * StudyHosts
+         * @description The gateways that a study measures.
+         */
+        StudyHosts: {
+            fitness: components["schemas"]["FitnessView"];
+            /**
+             * Gateways
+             * @description as they were when the study began
+             */
+            gateways: {
+                [key: string]: components["schemas"]["GatewayView"];
+            };
+        };
+        /**
          * StudyProgress
          * @description How far a study is.
          */
@@ -2451,6 +2726,7 @@ export interface components {
             verdict: components["schemas"]["Verdict"] | null;
             /** @description of the best over the baseline in what decides, with its 95% interval */
             gain: components["schemas"]["GainView"] | null;
+            fitness: components["schemas"]["FitnessView"];
             /** @description why the winner wins; null before the baseline is measured */
             explanation: components["schemas"]["Explanation"] | null;
             baseline: components["schemas"]["TrialDetail"] | null;
@@ -2508,6 +2784,13 @@ export interface components {
             /** @description the request, with every default filled in */
             spec: components["schemas"]["StudyCreate"];
             progress: components["schemas"]["StudyProgress"];
+            /**
+             * Fingerprints
+             * @description hash of each gateway's fingerprint as the study began; empty until then
+             */
+            fingerprints: {
+                [key: string]: string;
+            };
             /** @description what the verdict rounds found */
             verdict: components["schemas"]["Verdict"] | null;
             failure: components["schemas"]["StudyFailure"] | null;
@@ -2904,6 +3187,40 @@ export interface components {
             best_value: string | number | null;
         };
         /**
+         * UnfitSamples
+         * @description Samples that one disturbance of one gateway has touched.
+         */
+        UnfitSamples: {
+            /** Samples */
+            samples: number;
+            worst: components["schemas"]["Unfitness"];
+        };
+        /**
+         * Unfitness
+         * @description What disturbed a host while a sample was taken.
+         */
+        Unfitness: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "steal" | "throttling" | "foreign_load" | "foreign_traffic" | "canary" | "changed_host" | "undone_setting";
+            /**
+             * Gateway
+             * @enum {string}
+             */
+            gateway: "a" | "b";
+            /**
+             * Value
+             * @description what was found, in the unit of the limit
+             */
+            value: number;
+            /** Limit */
+            limit: number;
+            /** Words */
+            words: string;
+        };
+        /**
          * Verdict
          * @description What a study concludes: the best candidate against the baseline, from blocks that took no part in choosing it.
          */
@@ -3008,6 +3325,12 @@ export interface components {
              * @description inner IP packet size for udp and pktgen; null: the tunnel's MTU
              */
             packet_bytes?: number | null;
+            /**
+             * Imix
+             * @description for pktgen, in place of a size: 64, 570 and 1400 bytes, 7:4:1 in packets
+             * @default false
+             */
+            imix: boolean;
             /**
              * Offered Load Gbps
              * @description for udp; null: as fast as the sender can
@@ -3546,6 +3869,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getHosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyHosts"];
                 };
             };
             /** @description Unauthorized */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Candidate } from "../api/types";
-import { cpuSetsInWords, differenceOf } from "./candidate";
+import { cpuSetsInWords, differenceOf, hostSettingsInWords } from "./candidate";
 
 const ANY = { tx: "", rx: "", read: "", crypto: "", write: "", process: "", napi: "" };
 const BASELINE: Candidate = {
@@ -14,6 +14,7 @@ const BASELINE: Candidate = {
   mtu: 1420,
   batch_packets: 64,
   socket_buffer_bytes: 4 << 20,
+  host: {},
 };
 
 describe("candidates", () => {
@@ -25,6 +26,11 @@ describe("candidates", () => {
       ["Lanes", "1", "2"],
       ["Crypto workers", "2", "—"],
     ]);
+  });
+
+  it("names the host settings that a candidate makes", () => {
+    expect(hostSettingsInWords({ netdev_budget: 600, gro: false, rps_cpus: "", channels: null })).toBe("netdev budget 600, gro off, rps cpus none");
+    expect(hostSettingsInWords({})).toBe("—");
   });
 
   it("says where the scheduler decides", () => {

@@ -31,7 +31,15 @@ export function settingsOf(candidate: Candidate): Setting[] {
     { name: "MTU", value: `${candidate.mtu} B` },
     { name: "Batch", value: `${candidate.batch_packets} packets` },
     { name: "Socket buffers", value: formatBytes(candidate.socket_buffer_bytes) },
+    { name: "Host settings", value: hostSettingsInWords(candidate.host) },
   ];
+}
+
+/** "netdev budget 600, gro on"; nothing that the candidate leaves as the hosts have it. */
+export function hostSettingsInWords(host: Candidate["host"]): string {
+  const made = Object.entries(host).filter(([, value]) => value !== null);
+  const shown = (value: unknown): string => (typeof value === "boolean" ? (value ? "on" : "off") : value === "" ? "none" : String(value));
+  return made.length === 0 ? NONE : made.map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value)}`).join(", ");
 }
 
 export interface SettingDifference extends Setting {

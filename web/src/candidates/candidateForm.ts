@@ -53,5 +53,6 @@ export function candidateOf(text: CandidateText): Candidate {
     mtu: numberOf(text.mtu),
     batch_packets: numberOf(text.batch_packets),
     socket_buffer_bytes: numberOf(text.socket_buffer_mib) * 1024 * 1024,
+    host: {},
   };
 }

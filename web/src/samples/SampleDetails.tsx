@@ -4,6 +4,7 @@ import { SimulatedMark } from "../ui/Badge";
 import { Notice } from "../ui/Notice";
 import { workloadName } from "../workloads/workload";
 import { MeterList } from "./MeterList";
+import { QueueTable } from "./QueueTable";
 import { commandLine } from "./commandLine";
 import styles from "./samples.module.css";
 
@@ -16,6 +17,11 @@ export function SampleDetails({ sample }: { sample: Sample }) {
         {name} {sample.simulated && <SimulatedMark />}
       </h4>
       <SampleFacts sample={sample} />
+      {sample.unfit.length > 0 && (
+        <Notice tone="warn" title="Taken while a host was unfit to measure">
+          <p>{sample.unfit.map(({ words }) => words).join("; ")}</p>
+        </Notice>
+      )}
       {sample.warnings.length > 0 && <Notice tone="warn">{sample.warnings.join(" ")}</Notice>}
       <div className={styles.meters}>
         {Object.entries(sample.gateways).map(([gateway, usage]) => (
@@ -32,6 +38,7 @@ export function SampleDetails({ sample }: { sample: Sample }) {
           meters={sample.lane_shares.map((ratio, lane) => ({ label: `lane ${lane}`, ratio }))}
         />
       </div>
+      <QueueTable sample={sample} />
       {sample.argv.length > 0 && (
         <details className={styles.commands}>
           <summary>

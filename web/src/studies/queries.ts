@@ -13,6 +13,7 @@ export const studyKeys = {
   one: (id: string) => ["studies", "one", id] as const,
   trials: (id: string) => ["studies", "trials", id] as const,
   explanation: (id: string) => ["studies", "explanation", id] as const,
+  hosts: (id: string) => ["studies", "hosts", id] as const,
   trial: (id: number) => ["studies", "trial", id] as const,
 };
 
@@ -50,6 +51,15 @@ export function useExplanation(id: string, revision: string) {
   return useQuery({
     queryKey: [...studyKeys.explanation(id), revision],
     queryFn: () => answerOf(api.GET("/api/v1/studies/{study_id}/explanation", { params: { path: { study_id: id } } })),
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** The gateways of a study that has begun, and whether they were fit to measure; asked again in each state. */
+export function useHosts({ id, state }: Pick<StudyView, "id" | "state">) {
+  return useQuery({
+    queryKey: [...studyKeys.hosts(id), state],
+    queryFn: () => answerOf(api.GET("/api/v1/studies/{study_id}/hosts", { params: { path: { study_id: id } } })),
     placeholderData: keepPreviousData,
   });
 }

@@ -4,6 +4,7 @@ import { Badge, EmulatedMark, SimulatedMark, type Tone } from "../ui/Badge";
 import { Button, buttonClass } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { GatewayFacts } from "./GatewayFacts";
+import factStyles from "./GatewayFacts.module.css";
 import styles from "./TestbedsPage.module.css";
 
 const TONES: Record<TestbedView["state"], Tone> = {
@@ -56,7 +57,7 @@ export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDel
           {testbed.hint && <p>{testbed.hint}</p>}
         </Notice>
       )}
-      <div className={styles.gateways}>
+      <div className={factStyles.gateways}>
         {Object.entries(testbed.gateways).map(([name, gateway]) => (
           <GatewayFacts key={name} name={name} gateway={gateway} />
         ))}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fingerprintFacts, topologyInWords } from "./fingerprint";
+import { distancesInWords, fingerprintFacts, sortedFacts, topologyInWords } from "./fingerprint";
 
 const cpu = (number: number, core: number, socket: number) => ({ cpu: number, core, socket, node: socket });
 
@@ -29,5 +29,22 @@ describe("fingerprint facts", () => {
     const facts = fingerprintFacts({ a: { b: { c: 1 } }, long: "x".repeat(500), none: null, empty: "", list: [{ d: 1 }] });
     expect(facts).toHaveLength(1);
     expect(facts[0]?.value).toHaveLength(161);
+  });
+});
+
+describe("sorted facts", () => {
+  it("begins with what decides most and loses nothing", () => {
+    const { first, rest } = sortedFacts({ python: "3.11", kernel: "6.12", cpu: { model: "Xeon", smt: "on", governor: [] } });
+    expect(first.map((fact) => fact.term)).toEqual(["cpu model", "kernel"]);
+    expect(rest.map((fact) => fact.term)).toEqual(["python", "cpu smt"]);
+  });
+});
+
+describe("distances in words", () => {
+  it("shows the table of several nodes, and nothing of one", () => {
+    const node_distances = { "0": { "0": 10, "1": 21 }, "1": { "0": 21, "1": 10 } };
+    expect(distancesInWords({ node_distances })).toBe("0: 10 21, 1: 21 10");
+    expect(distancesInWords({ node_distances: { "0": { "0": 10 } } })).toBe("");
+    expect(distancesInWords({ node_distances: "far" })).toBe("");
   });
 });

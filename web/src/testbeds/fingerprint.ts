@@ -7,6 +7,8 @@ export interface Fact {
 
 const DEEPEST = 2;
 const LONGEST_VALUE = 160;
+/** What decides most and is shown at once; the rest can be unfolded. */
+const FIRST = ["cpu model", "nic model", "nic driver", "nic firmware", "kernel", "distribution"];
 
 type Json = Record<string, unknown>;
 
@@ -26,14 +28,23 @@ export function topologyInWords(topology: Json): string {
   return [`${counted(cpus.length, "CPU")} on ${counted(cores, "core")}`, ...where].join(", ");
 }
 
+/** "0: 10 21, 1: 21 10", the distance of each NUMA node to each; empty where there is one node or none is said. */
+export function distancesInWords(topology: Json): string {
+  const rows = isObject(topology.node_distances) ? Object.entries(topology.node_distances) : [];
+  if (rows.length < 2) return "";
+  return rows.map(([node, row]) => `${node}: ${isObject(row) ? Object.values(row).map(String).join(" ") : ""}`).join(", ");
+}
+
 function valueInWords(value: unknown): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   const text = Array.isArray(value) ? value.map(String).join(", ") : String(value);
   return text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text;
 }
 
+const isEmpty = (value: unknown): boolean => value === null || value === "" || (Array.isArray(value) && value.length === 0);
+
 const isLeaf = (value: unknown): boolean =>
-  value !== null && value !== "" && (Array.isArray(value) ? value.every((item) => typeof item !== "object") : !isObject(value));
+  !isEmpty(value) && (Array.isArray(value) ? value.every((item) => typeof item !== "object") : !isObject(value));
 
 /** The leaves of a fingerprint with their path as the term: {tools: {iperf3: "3.12"}} → "tools iperf3", "3.12". */
 export function fingerprintFacts(fingerprint: Json, path: readonly string[] = []): Fact[] {
@@ -42,4 +53,11 @@ export function fingerprintFacts(fingerprint: Json, path: readonly string[] = []
     if (isObject(value)) return here.length >= DEEPEST ? [] : fingerprintFacts(value, here);
     return isLeaf(value) ? [{ term: here.join(" "), value: valueInWords(value) }] : [];
   });
+}
+
+/** The few facts to begin with, and all others. */
+export function sortedFacts(fingerprint: Json): { first: Fact[]; rest: Fact[] } {
+  const facts = fingerprintFacts(fingerprint);
+  const first = FIRST.flatMap((term) => facts.filter((fact) => fact.term === term));
+  return { first, rest: facts.filter((fact) => !FIRST.includes(fact.term)) };
 }

@@ -10,8 +10,8 @@ interface WorkloadRowsProps {
   error: unknown;
 }
 
-const LOAD_UNITS: Partial<Record<WorkloadKind, string>> = { "iperf3-udp": "Gbit/s", pktgen: "Mpps" };
-const LOAD_FIELDS: Partial<Record<WorkloadKind, string>> = { "iperf3-udp": "offered_load_gbps", pktgen: "offered_load_pps" };
+const LOAD_UNITS: Partial<Record<WorkloadKind, string>> = { "iperf3-udp": "Gbit/s", pktgen: "Mpps", "pktgen-imix": "Mpps" };
+const LOAD_FIELDS: Partial<Record<WorkloadKind, string>> = { "iperf3-udp": "offered_load_gbps", pktgen: "offered_load_pps", "pktgen-imix": "offered_load_pps" };
 
 export function WorkloadRows({ workloads, onChange, error }: WorkloadRowsProps) {
   const replace = (index: number, next: WorkloadText) => onChange(workloads.map((workload, at) => (at === index ? next : workload)));
@@ -71,7 +71,7 @@ function WorkloadRow({ index, workload, error, onChange, onRemove }: WorkloadRow
       >
         <option value="forward">a → b</option>
         <option value="reverse">b → a</option>
-        {workload.kind !== "pktgen" && <option value="both">both ways</option>}
+        {!workload.kind.startsWith("pktgen") && <option value="both">both ways</option>}
       </SelectField>
       <InputField
         label="Flows"
@@ -82,15 +82,17 @@ function WorkloadRow({ index, workload, error, onChange, onRemove }: WorkloadRow
       />
       {unit && loadField && (
         <>
-          <InputField
-            label="Packet"
-            unit="B"
-            placeholder="MTU"
-            inputMode="numeric"
-            value={workload.packet_bytes}
-            error={messageFor("packet_bytes")}
-            onChange={(event) => onChange({ ...workload, packet_bytes: event.target.value })}
-          />
+          {workload.kind !== "pktgen-imix" && (
+            <InputField
+              label="Packet"
+              unit="B"
+              placeholder="MTU"
+              inputMode="numeric"
+              value={workload.packet_bytes}
+              error={messageFor("packet_bytes")}
+              onChange={(event) => onChange({ ...workload, packet_bytes: event.target.value })}
+            />
+          )}
           <InputField
             label="Offered load"
             unit={unit}

@@ -13,6 +13,7 @@ const BASE: Candidate = {
   mtu: 1420,
   batch_packets: 64,
   socket_buffer_bytes: 1 << 20,
+  host: {},
 };
 
 const trial = (candidate: Candidate): TrialView => ({ candidate, params: {} }) as unknown as TrialView;

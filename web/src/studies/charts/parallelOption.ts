@@ -22,7 +22,7 @@ function placement({ params, candidate }: TrialView): string {
   return one === other ? one : `${one} / ${other}`;
 }
 
-type TunableName = Exclude<keyof Candidate, "cpu_sets" | "threaded_napi">;
+type TunableName = Exclude<keyof Candidate, "cpu_sets" | "threaded_napi" | "host">;
 
 /** A tunable that stands in the candidate itself; `none` is what an engine without it shows. */
 function own(label: string, name: TunableName, format: (value: number | string) => string = String): Tunable {

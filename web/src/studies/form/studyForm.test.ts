@@ -5,13 +5,14 @@ describe("the study form", () => {
   it("narrows nothing by default", () => {
     const study = studyOf(studyDefaults("demo"));
     expect(study).toMatchObject({ testbed: "demo", space: null, engines: null, trials: 12, seed: null, time_budget_s: null });
-    expect(study.workloads).toEqual([{ tool: "iperf3", protocol: "tcp", direction: "forward", flows: 4, duration_s: 3, latency_probe: false }]);
+    expect(study.workloads).toEqual([{ tool: "iperf3", protocol: "tcp", direction: "forward", flows: 4, duration_s: 3, latency_probe: false, imix: false }]);
   });
 
   it("fixes one tunable and leaves the others", () => {
     const study = studyOf({ ...studyDefaults("demo"), lanes: "1,2", socket_buffer_mib: "0.5", modes: ["inline"] });
     expect(study.space).toEqual({
       mode: ["inline"],
+      host: {},
       lanes: [1, 2],
       crypto_workers: null,
       mtu: null,

@@ -85,7 +85,7 @@ function spaceOf(text: StudyText): Space | null {
     numa_policy: narrowedTo(text.numa_policies),
   };
   const asGenerated = Object.values(narrowed).every((values) => values === null) && !text.placement_per_gateway;
-  return asGenerated ? null : { ...narrowed, placement_per_gateway: text.placement_per_gateway };
+  return asGenerated ? null : { ...narrowed, placement_per_gateway: text.placement_per_gateway, host: {} };
 }
 
 export function studyOf(text: StudyText): StudyCreate {

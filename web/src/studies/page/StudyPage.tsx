@@ -13,6 +13,8 @@ import { isOfSearch } from "../trials/trial";
 import { TrialDrawer } from "../trials/TrialDrawer";
 import { TrialsPanel } from "../trials/TrialsPanel";
 import { VerdictPanel } from "../verdict/VerdictPanel";
+import { FitnessNotice } from "./FitnessNotice";
+import { HostsPanel } from "./HostsPanel";
 import { NowPanel } from "./NowPanel";
 import { StudyHeader } from "./StudyHeader";
 import { StudySummary } from "./StudySummary";
@@ -73,6 +75,7 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
       <StudySummary study={study} trials={searched} fetchedAt_ms={fetchedAt_ms} />
       {running && <NowPanel study={study} />}
       {study.verdict && <VerdictPanel study={study} verdict={study.verdict} />}
+      {study.verdict && <FitnessNotice study={study} />}
       {study.verdict && <ExplanationPanel study={study} />}
       {trialsError !== null && <ErrorNotice error={trialsError} />}
       <div className={study.spec.objective === "pareto" ? styles.charts : styles.chart}>
@@ -81,6 +84,7 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
       </div>
       {trials.some((trial) => trial.metrics) && <ParallelPanel study={study} trials={searched} onSelect={select} />}
       <TrialsPanel study={study} trials={searched} onSelect={select} />
+      {Object.keys(study.fingerprints).length > 0 && <HostsPanel study={study} />}
       {selected && <TrialDrawer trial={selected} onClose={() => setSearch({}, { preventScrollReset: true })} />}
     </>
   );
