@@ -9,7 +9,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,7 +36,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], choices=list(KINDS), help="only these contestants; no tables")
     parser.add_argument("--overhead-trials", type=int, default=1000, help="of the study whose ask and tell are timed")
     parser.add_argument("--save", type=Path, metavar="FILE", help="every run as JSON")
+    parser.add_argument("--load", type=Path, nargs="*", default=[], metavar="FILE", help="print these, run nothing")
     options = parser.parse_args()
+    if options.load:
+        tables.print_all(TESTBEDS, _saved(options.load))
+        return
     os.nice(10)
     started_s = time.monotonic()
     chosen = [k for k, testbed in enumerate(TESTBEDS) if not options.testbeds or testbed.name in options.testbeds]
@@ -57,6 +61,15 @@ def main() -> None:
         tables.print_all([TESTBEDS[index] for index in chosen], found)
     if options.overhead_trials:
         overhead.print_table(options.overhead_trials)
+
+
+def _saved(files: Sequence[Path]) -> Found:
+    """Runs of the same testbeds, of one kind or another in each file."""
+    found: Found = {}
+    for file in files:
+        for name, kinds in json.loads(file.read_text()).items():
+            found.setdefault(name, {}).update({kind: [Run(**run) for run in runs] for kind, runs in kinds.items()})
+    return found
 
 
 def _quiet() -> None:

@@ -24,7 +24,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 NEAR = 0.95
 """A candidate this close to the optimum counts as found."""
 VERDICTS_AGAIN = 10
-LONG_TRIALS = 200
+LONG_TRIALS = 120
 """Plain Optuna goes on up to here until it has tried a candidate near the optimum."""
 Storage = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108  a journal that survives nothing
 
