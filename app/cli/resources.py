@@ -172,6 +172,9 @@ def create_study(
     at_most: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_MOST_HELP)] = None,
     at_least: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_LEAST_HELP)] = None,
     label: Annotated[str, typer.Option(help="Free text for people.")] = "",
+    warm_start: Annotated[
+        bool, typer.Option(help="Begin with the winners of earlier studies on hosts like these, where there are any.")
+    ] = True,
     follow: Annotated[bool, typer.Option(help="Show it until it is finished.")] = False,
 ) -> None:
     """Queue a study on a testbed and print its id.
@@ -189,6 +192,7 @@ def create_study(
         "objective": objective.value,
         "constraints": constraints_of(at_most, at_least),
         "label": label,
+        "warm_start": warm_start,
     }
     api = _api()
     study = api.post("/studies", body)

@@ -104,6 +104,9 @@ def tune_command(
     engine: Annotated[
         list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
     ] = None,
+    warm_start: Annotated[
+        bool, typer.Option(help="Begin with the winners of earlier studies on hosts like these, where there are any.")
+    ] = True,
     sampler: Annotated[SamplerName, typer.Option(help=SAMPLER_HELP)] = SamplerName.TPE,
     racing: Annotated[
         bool,
@@ -124,6 +127,12 @@ def tune_command(
     sim_noise: Annotated[
         float, typer.Option(min=0, max=0.5, help="Noise of the simulated samples, as a ratio.")
     ] = 0.02,
+    sim_drift: Annotated[
+        float, typer.Option(min=-0.9, max=1, help="Drift of the simulated hosts: -0.1 loses 10% an hour.")
+    ] = 0.0,
+    sim_outliers: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of simulated samples that something else disturbs.")
+    ] = 0.0,
     sim_time: Annotated[float, typer.Option(min=0, max=1, help="Share of simulated time that really passes.")] = 0.0,
 ) -> None:
     """Tune a link from start to end: testbed, baseline, search, playoff, verdict, bundle; nothing is left behind.
@@ -156,7 +165,7 @@ def tune_command(
     simulation: dict[str, Any] | None = None
     if testbed is DriverName.SIM:
         simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores, "noise_ratio": sim_noise}
-        simulation["sample_time_ratio"] = sim_time
+        simulation |= {"sample_time_ratio": sim_time, "drift_per_hour": sim_drift, "outlier_ratio": sim_outliers}
     study: dict[str, Any] = {
         "label": "wiretune tune",
         "objective": objective.value,
@@ -171,6 +180,7 @@ def tune_command(
         "verdict_rounds": verdict_rounds,
         "explain_rounds": explain_rounds,
         "time_budget_s": time_budget,
+        "warm_start": warm_start,
         "sampler": sampler.value,
         "seed": seed,
     }

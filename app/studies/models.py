@@ -29,6 +29,7 @@ class Study(Base):
     spec: Mapped[dict[str, Any]]
     provisioned: Mapped[dict[str, Any] | None]
     reference: Mapped[dict[str, Any] | None]
+    warm_start: Mapped[dict[str, Any] | None]
     progress: Mapped[dict[str, Any] | None]
     progress_at: Mapped[datetime | None]
     running: Mapped[dict[str, Any] | None]

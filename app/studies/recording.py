@@ -18,6 +18,7 @@ from app.database import Database, now
 from app.events import service as events
 from app.events.schemas import EventType
 from app.lab.driver import PhaseTimings, ProvisionedTestbed, TrialResult
+from app.studies.earlier import earlier_studies, hosts_of
 from app.studies.models import ABLATION, Block, StoredSample, Study, Trial
 from app.studies.procedure import history_of
 from app.studies.race import StudyRace
@@ -30,7 +31,9 @@ from tuner.history import Arm, History
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.procedure import MeasureBlock, Progress
 from tuner.samples import Reference
+from tuner.space import SearchSpace
 from tuner.statistics import Verdict
+from tuner.warm_start import WarmStart, warm_start
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class StudySnapshot:
     history: History
     elapsed_s: float
     has_reference: bool
+    warm_start: WarmStart | None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class StudyRecorder:
                 history=history_of(study),
                 elapsed_s=study.elapsed_s,
                 has_reference=study.reference is not None,
+                warm_start=WarmStart.model_validate(study.warm_start) if study.warm_start else None,
             )
 
     def enter(self, study_id: str, state: StudyState) -> None:
@@ -117,6 +122,20 @@ class StudyRecorder:
             study = existing_study(session, study_id)
             if study.provisioned is None:
                 study.provisioned = provisioned.model_dump(mode="json")
+
+    def record_warm_start(self, study_id: str, space: SearchSpace) -> None:
+        """Where the search begins, by what is known at this moment; once a study, since the search must not change."""
+        with self._database.writing() as session:
+            study = existing_study(session, study_id)
+            if study.warm_start is not None or study.provisioned is None:
+                return
+            spec = StudyCreate.model_validate(study.spec)
+            if spec.sampler in ("random", "grid"):
+                return  # they are there for comparison, and begin anywhere
+            earlier = earlier_studies(session, but=study_id) if spec.warm_start else ()
+            hosts = hosts_of(ProvisionedTestbed.model_validate(study.provisioned))
+            found = warm_start(space, hosts, spec.objective, spec.workloads or (), earlier)
+            study.warm_start = found.model_dump(mode="json")
 
     def record_reference(self, study_id: str, reference: Reference) -> None:
         """What the hosts can do without a tunnel; once a study."""

@@ -23,6 +23,7 @@ from tuner.samples import Reference, Sample, Unfitness, Workload
 from tuner.standings import Race
 from tuner.statistics import MetricComparison, Verdict
 from tuner.tunables import Narrowing
+from tuner.warm_start import WarmStart
 
 Sampler = Literal["tpe", "gp", "random", "grid"]
 Origin = Literal["warm_start", "sampler", "neighbour", "grid", "ablation"]
@@ -95,6 +96,11 @@ class StudyCreate(BaseModel):
     )
     stop_when_unlikely: bool = Field(
         True, description="end the search early when nothing better is likely, after 20 trials at least"
+    )
+    warm_start: bool = Field(
+        True,
+        description="begin with what an expert would try and with the winners of earlier studies on hosts like these;"
+        " false: with the expert's rules alone",
     )
     sampler: Sampler = Field("tpe", description="random and grid are for comparison; gp needs wiretune[gp]")
     seed: int | None = Field(None, ge=0, lt=2**32, description="default: random, and recorded")
@@ -200,6 +206,10 @@ class StudyView(BaseModel):
     progress: StudyProgress
     fingerprints: dict[Gateway, str] = Field(
         description="hash of each gateway's fingerprint as the study began; empty until then"
+    )
+    warm_start: WarmStart | None = Field(
+        description="where the search begins: earlier studies with how well their hosts match, used or refused, and the"
+        " expert's rules; null before the testbed is ready, and for the samplers random and grid"
     )
     verdict: Verdict | None = Field(description="what the verdict rounds found")
     failure: StudyFailure | None
@@ -345,6 +355,7 @@ class StudyResult(BaseModel):
     state: StudyState
     objective: ObjectiveName
     spec: StudyCreate
+    warm_start: WarmStart | None = Field(description="where the search began, and what it refused to learn from")
     verdict: Verdict | None = Field(description="null until the verdict rounds are over")
     gain: GainView | None = Field(description="of the best over the baseline in what decides, with its 95% interval")
     fitness: FitnessView

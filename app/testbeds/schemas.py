@@ -34,6 +34,15 @@ class SimulationOptions(BaseModel):
     cores_per_socket: int = Field(4, ge=1, le=128)
     threads_per_core: int = Field(1, ge=1, le=2)
     noise_ratio: float = Field(0.02, ge=0, le=0.5, description="relative standard deviation of a sample")
+    drift_per_hour: float = Field(
+        0.0, ge=-0.9, le=1, description="trend of both hosts: -0.1 loses 10% of the throughput an hour"
+    )
+    swing_ratio: float = Field(
+        0.0, ge=0, le=0.9, description="amplitude of a wave of ten minutes over the throughput, as a neighbour's load"
+    )
+    outlier_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of samples that something else disturbs; they lose 40%"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     sample_time_ratio: float = Field(
         0.0, ge=0, le=1, description="share of a sample's duration that really passes; 0: answers at once"

@@ -52,7 +52,12 @@ def _simulated(name: str, options: SimulationOptions) -> TestbedDriver:
         topology_a=host,
         topology_b=host,
         shared_machine=False,
-        noise=Noise(spread=options.noise_ratio),
+        noise=Noise(
+            spread=options.noise_ratio,
+            drift_per_hour=options.drift_per_hour,
+            swing=options.swing_ratio,
+            outlier_rate=options.outlier_ratio,
+        ),
         seed=options.seed,
         time_scale=options.sample_time_ratio,
         lab_failure_rate=options.lab_failure_ratio,

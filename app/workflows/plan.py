@@ -64,6 +64,7 @@ class Searches:
                 sampler=study.spec.sampler,
                 constraints=study.spec.constraints,
                 seed=study.spec.seed or 0,
+                warm_starts=study.warm_start.candidates if study.warm_start else None,
             )
             search.abandon_stale(keep=[trial.number for trial in study.history.trials])
             self._open[study.id] = search

@@ -67,6 +67,7 @@ class StudyRunner:
             plan = Plan.of(self._recorder.snapshot(study_id))
             baseline = plan.procedure.baseline
             self._recorder.record_baseline(study_id, baseline, params_in(plan.space, baseline))
+            self._recorder.record_warm_start(study_id, plan.space)
             self._measure_reference(study)
         except LabCancelled:
             return self._interrupted(study)

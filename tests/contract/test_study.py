@@ -249,3 +249,45 @@ def test_bundle_is_rebuilt_when_its_file_is_gone(client: httpx.Client, service: 
         time.sleep(0.05)
     content = client.get(f"/studies/{study_id}/bundle/download").content
     assert hashlib.sha256(content).hexdigest() == study["bundle"]["sha256"]
+
+
+def test_a_study_begins_with_the_winner_of_an_earlier_one_on_the_same_hosts(client: httpx.Client) -> None:
+    make_testbed(client, "again", noise_ratio=0.005)
+    first = make_study(client, "again", trials=4)
+    earlier = wait_for(client, f"/studies/{first}", finished)
+    assert earlier["verdict"]["conclusion"] == "better"
+
+    second = make_study(client, "again", trials=1)
+    study = wait_for(client, f"/studies/{second}", finished)
+    match = next(one for one in study["warm_start"]["studies"] if one["study"] == first)
+    assert match["match"] == 1.0
+    assert match["used"] is True
+    winner = earlier["verdict"]["best"]
+    assert winner in match["candidates"]
+    (trial,) = [t for t in client.get(f"/studies/{second}/result").json()["trials"] if t["number"] == 0]
+    assert trial["origin"] == "warm_start"
+    assert trial["candidate"] == study["warm_start"]["studies"][0]["candidates"][0]
+
+    goal = make_study(client, "again", trials=1, objective="efficiency")
+    other = wait_for(client, f"/studies/{goal}", finished)
+    refused = next(one for one in other["warm_start"]["studies"] if one["study"] == first)
+    assert refused["used"] is False
+    assert "another goal" in refused["reason"]
+
+    alone = make_study(client, "again", trials=1, warm_start=False)
+    assert wait_for(client, f"/studies/{alone}", finished)["warm_start"]["studies"] == []
+
+
+def test_drift_and_outliers_of_a_simulation_are_settable(client: httpx.Client) -> None:
+    make_testbed(client, "rough", noise_ratio=0.0, drift_per_hour=-0.5, outlier_ratio=1.0)
+    make_testbed(client, "calm", noise_ratio=0.0)
+    rates = {}
+    for name in ("rough", "calm"):
+        study = make_study(client, name, trials=1, explain_rounds=0)
+        wait_for(client, f"/studies/{study}", finished)
+        baseline = client.get(f"/studies/{study}/result").json()["baseline"]
+        assert all(sample["simulated"] for block in baseline["measured"] for sample in block["samples"])
+        rates[name] = [block["samples"][0]["throughput_gbps"] for block in baseline["measured"]]
+    assert len(set(rates["calm"])) == 1
+    assert rates["rough"] == sorted(rates["rough"], reverse=True), "it drifts downwards"
+    assert rates["rough"][0] < 0.7 * rates["calm"][0], "every sample is disturbed"

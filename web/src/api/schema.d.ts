@@ -2216,6 +2216,24 @@ export interface components {
              */
             noise_ratio: number;
             /**
+             * Drift Per Hour
+             * @description trend of both hosts: -0.1 loses 10% of the throughput an hour
+             * @default 0
+             */
+            drift_per_hour: number;
+            /**
+             * Swing Ratio
+             * @description amplitude of a wave of ten minutes over the throughput, as a neighbour's load
+             * @default 0
+             */
+            swing_ratio: number;
+            /**
+             * Outlier Ratio
+             * @description share of samples that something else disturbs; they lose 40%
+             * @default 0
+             */
+            outlier_ratio: number;
+            /**
              * Seed
              * @default 0
              */
@@ -2624,6 +2642,12 @@ export interface components {
              */
             stop_when_unlikely: boolean;
             /**
+             * Warm Start
+             * @description begin with what an expert would try and with the winners of earlier studies on hosts like these; false: with the expert's rules alone
+             * @default true
+             */
+            warm_start: boolean;
+            /**
              * Sampler
              * @description random and grid are for comparison; gp needs wiretune[gp]
              * @default tpe
@@ -2659,6 +2683,39 @@ export interface components {
             gateways: {
                 [key: string]: components["schemas"]["GatewayView"];
             };
+        };
+        /**
+         * StudyMatch
+         * @description What a search makes of one earlier study.
+         */
+        StudyMatch: {
+            /** Study */
+            study: string;
+            /**
+             * Match
+             * @description how much alike hosts and workloads are; 1: no difference is known
+             */
+            match: number;
+            /** Used */
+            used: boolean;
+            /**
+             * Reason
+             * @description what differs, or why it is refused
+             * @example other CPU model: X, here Y
+             */
+            reason: string;
+            /**
+             * Candidates
+             * @description what the search starts from
+             * @default []
+             */
+            candidates: components["schemas"]["Candidate"][];
+            /**
+             * Refused
+             * @description why others of its candidates cannot be tried here
+             * @default []
+             */
+            refused: string[];
         };
         /**
          * StudyProgress
@@ -2722,6 +2779,8 @@ export interface components {
              */
             objective: "throughput" | "efficiency" | "latency" | "packet_rate" | "pareto" | "pareto_latency" | "ndr" | "pdr";
             spec: components["schemas"]["StudyCreate"];
+            /** @description where the search began, and what it refused to learn from */
+            warm_start: components["schemas"]["WarmStart"] | null;
             /** @description null until the verdict rounds are over */
             verdict: components["schemas"]["Verdict"] | null;
             /** @description of the best over the baseline in what decides, with its 95% interval */
@@ -2791,6 +2850,8 @@ export interface components {
             fingerprints: {
                 [key: string]: string;
             };
+            /** @description where the search begins: earlier studies with how well their hosts match, used or refused, and the expert's rules; null before the testbed is ready, and for the samplers random and grid */
+            warm_start: components["schemas"]["WarmStart"] | null;
             /** @description what the verdict rounds found */
             verdict: components["schemas"]["Verdict"] | null;
             failure: components["schemas"]["StudyFailure"] | null;
@@ -3285,6 +3346,24 @@ export interface components {
             drift_percent_per_hour: number | null;
             /** Simulated */
             simulated: boolean;
+        };
+        /**
+         * WarmStart
+         * @description Where a search begins, and what of earlier studies it refused.
+         */
+        WarmStart: {
+            /**
+             * Studies
+             * @description best match first
+             * @default []
+             */
+            studies: components["schemas"]["StudyMatch"][];
+            /**
+             * Experts
+             * @description stock settings and an expert's rules
+             * @default []
+             */
+            experts: components["schemas"]["Candidate"][];
         };
         /**
          * Workload

@@ -103,6 +103,7 @@ export function studyOf(text: StudyText): StudyCreate {
     sample_seconds,
     constraints: text.limits.map(constraintOf),
     racing: text.racing,
+    warm_start: true,
     stop_when_unlikely: true,
     repeats: numberOf(text.repeats),
     finalists: numberOf(text.finalists),

@@ -20,6 +20,7 @@ import { StudyHeader } from "./StudyHeader";
 import { StudySummary } from "./StudySummary";
 import styles from "./StudyPage.module.css";
 import { useStudyStream } from "./useStudyStream";
+import { WarmStartPanel } from "./WarmStartPanel";
 
 const NO_TRIALS: TrialView[] = [];
 
@@ -84,6 +85,7 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
       </div>
       {trials.some((trial) => trial.metrics) && <ParallelPanel study={study} trials={searched} onSelect={select} />}
       <TrialsPanel study={study} trials={searched} onSelect={select} />
+      <WarmStartPanel study={study} />
       {Object.keys(study.fingerprints).length > 0 && <HostsPanel study={study} />}
       {selected && <TrialDrawer trial={selected} onClose={() => setSearch({}, { preventScrollReset: true })} />}
     </>

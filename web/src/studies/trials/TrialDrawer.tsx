@@ -13,7 +13,7 @@ import styles from "./trials.module.css";
 
 const ORIGINS = {
   baseline: "the baseline",
-  warm_start: "an expert's first guess",
+  warm_start: "an expert's first guess, or an earlier study's winner",
   sampler: "the sampler's choice",
   neighbour: "a neighbour of a leader",
   grid: "a point of the grid",
