@@ -163,6 +163,7 @@ def result(winner: Candidate = INLINE, **changes: Any) -> StudyResult:
         "verdict": verdict,
         "gain": None,
         "explanation": None,
+        "warm_start": None,
         "fitness": {"samples": 8, "unfit": 0, "reasons": [], "words": "No disturbance was seen."},
         "baseline": trials[0],
         "best": trials[1],

@@ -19,7 +19,7 @@ export function WarmStartPanel({ study }: { study: StudyView }) {
         {earlier.map((one) => (
           <li key={one.study}>
             <Link to={`/studies/${one.study}`}>{one.study}</Link>{" "}
-            {one.used ? `gave ${one.candidates?.length ?? 0} (match ${one.match.toFixed(2)}: ${one.reason})` : `refused: ${one.reason}`}
+            {one.used ? `gave ${one.candidates.length} (match ${one.match.toFixed(2)}: ${one.reason})` : `refused: ${one.reason}`}
           </li>
         ))}
       </ul>
