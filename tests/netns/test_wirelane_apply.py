@@ -65,7 +65,8 @@ def test_mode_and_cpu_sets_change_under_traffic(two: Lab) -> None:
     server.wait(timeout=10)
     end = json.loads(report.read_text())["end"]
     assert [stream["udp"]["out_of_order"] for stream in end["streams"]] == [0, 0]
-    assert end["sum"]["packets"] > 10_000 and end["sum"]["lost_percent"] < 2, end["sum"]
+    lost_on_the_way = end["sum"]["lost_packets"] - two.full_socket_losses("b")
+    assert end["sum"]["packets"] > 5_000 and lost_on_the_way < 0.02 * end["sum"]["packets"], end["sum"]
     assert [handshakes(gateways, side) for side in "ab"] == before
     assert "like this already" in gateways.apply("a", gateways.config("a", "huge_pages = true"))
 

@@ -225,6 +225,12 @@ class Lab:
         end: dict[str, Any] = report["end"]
         return end
 
+    def full_socket_losses(self, side: str) -> int:
+        """Datagrams that the side's kernel has dropped because a receiver, on a busy machine, did not come to read."""
+        counters = self.run(side, "cat", "/proc/net/snmp").splitlines()
+        lines = [line.split() for line in counters if line.startswith("Udp:")]
+        return int(dict(zip(*lines, strict=True))["RcvbufErrors"])
+
     def dump(self, device: Device) -> dict[str, Any]:
         """The device's first peer as `wg show IFNAME dump` prints it."""
         lines = self.run(device.side, "wg", "show", device.name, "dump").splitlines()
