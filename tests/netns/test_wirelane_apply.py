@@ -45,7 +45,7 @@ def test_mode_and_cpu_sets_change_under_traffic(two: Lab) -> None:
     server = two.popen("b", "iperf3", "-s", "-1", "--forceflush", log=two.folder / "server.log")
     wait_until(lambda: "Server listening" in (two.folder / "server.log").read_text(), "iperf3 server")
     report = two.folder / "client.json"
-    options = ["-u", "-b", "40M", "-l", "1200", "-P", "2", "-t", "5", "-J"]
+    options = ["-u", "-b", "12M", "-l", "1200", "-P", "2", "-t", "5", "-J"]
     client = two.popen("a", "iperf3", "-c", target, *options, log=report)
 
     def carried() -> int:
