@@ -38,6 +38,7 @@ class Hosts:
     fingerprints: Mapping[Gateway, Mapping[str, Any]]
     shared_machine: bool
     simulated: bool
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +179,19 @@ def _refusal(earlier: EarlierStudy, hosts: Hosts, objective: ObjectiveName) -> s
         return "it found nothing better than its baseline"
     if earlier.objective != objective:
         return f"it looked for another goal: {OBJECTIVES[earlier.objective].label}"
-    if then.simulated != hosts.simulated:
-        return "its testbed was simulated" if then.simulated else "its testbed was real, this one is simulated"
-    if then.shared_machine != hosts.shared_machine:
-        shared = "its gateways shared a machine, these do not"
-        return shared if then.shared_machine else "its gateways were two machines, these share one"
+    kinds = (
+        (then.simulated, hosts.simulated, "its testbed was simulated", "its testbed was real, this one is simulated"),
+        (then.emulated, hosts.emulated, "its CPUs were emulated", "its CPUs were real, these are emulated"),
+        (
+            then.shared_machine,
+            hosts.shared_machine,
+            "its gateways shared a machine, these do not",
+            "its gateways were two machines, these share one",
+        ),
+    )
+    for before, now, was, was_not in kinds:
+        if before != now:
+            return was if before else was_not
     for gateway in GATEWAYS:
         for name, what in (("cpu model", "CPU model"), ("machine", "architecture")):
             before, now = _fact(then, gateway, name), _fact(hosts, gateway, name)

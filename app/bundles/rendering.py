@@ -85,6 +85,7 @@ def manifest(source: BundleSource) -> dict[str, Any]:
         "testbed": {"name": result.testbed, "driver": result.driver},
         "measured_until": source.measured_until.isoformat(),
         "simulated": result.simulated,
+        "emulated": result.emulated,
         "versions": {"wiretune": result.wiretune_version, **source.versions},
         "candidate": {"key": verdict.best.key, "value": verdict.best.model_dump(mode="json")},
         "baseline": {"key": verdict.baseline.key, "value": verdict.baseline.model_dump(mode="json")},

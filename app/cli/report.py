@@ -15,7 +15,7 @@ _SHOWN_TRIALS = 12
 def print_result(console: Console, result: dict[str, Any]) -> None:
     """Print what a completed study found."""
     verdict = result["verdict"]
-    marked = " (simulated)" if result["simulated"] else ""
+    marked = " (simulated)" if result["simulated"] else " (emulated)" if result["emulated"] else ""
     table = Table(title=f"Study {result['study']} on {result['testbed']}{marked}", title_justify="left")
     table.add_column("")  # the only column that may wrap on a narrow terminal: figures are never cut
     for column in ("baseline", "best", "gain", "95% interval"):

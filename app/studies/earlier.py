@@ -32,6 +32,7 @@ def hosts_of(provisioned: ProvisionedTestbed) -> Hosts:
         fingerprints={name: gateway.fingerprint for name, gateway in gateways.items()},
         shared_machine=provisioned.shared_machine,
         simulated=provisioned.simulated,
+        emulated=provisioned.emulated,
     )
 
 

@@ -45,6 +45,11 @@ class Study(Base):
 
     trials: Mapped[list[Trial]] = relationship(back_populates="study", order_by="Trial.id", lazy="raise")
 
+    @property
+    def emulated(self) -> bool:
+        """Whether the gateways' CPUs were emulated; false until the testbed is ready."""
+        return bool(self.provisioned and self.provisioned.get("emulated"))
+
 
 class Trial(Base):
     """One candidate of a study; `number` is the search's, and null for the baseline and for what only the ablation path

@@ -202,6 +202,9 @@ class StudyView(BaseModel):
     driver: Driver
     state: StudyState
     simulated: bool
+    emulated: bool = Field(
+        description="the gateways' CPUs were emulated: the behaviour is real, the speed means nothing"
+    )
     spec: StudyCreate = Field(description="the request, with every default filled in")
     progress: StudyProgress
     fingerprints: dict[Gateway, str] = Field(
@@ -352,6 +355,9 @@ class StudyResult(BaseModel):
     testbed: TestbedName
     driver: Driver
     simulated: bool
+    emulated: bool = Field(
+        description="the gateways' CPUs were emulated: the behaviour is real, the speed means nothing"
+    )
     state: StudyState
     objective: ObjectiveName
     spec: StudyCreate

@@ -157,6 +157,7 @@ def result(winner: Candidate = INLINE, **changes: Any) -> StudyResult:
         "testbed": "demo",
         "driver": "netns",
         "simulated": False,
+        "emulated": False,
         "state": "bundling",
         "objective": "throughput",
         "spec": StudyCreate(testbed="demo", label="Main link"),

@@ -108,15 +108,16 @@ def test_manifest_and_evidence_say_what_was_measured(bundle: Path) -> None:
     assert json.loads((bundle / "evidence" / "result.json").read_text())["study"] in bundle.name
 
 
-def test_a_simulated_result_says_so_first(tmp_path: Path) -> None:
-    build_bundle(source(simulated=True, driver="sim"), tmp_path / "out.tar.gz")
+@pytest.mark.parametrize(("mark", "driver"), [("simulated", "sim"), ("emulated", "vm")])
+def test_a_result_that_is_no_speed_says_so_first(tmp_path: Path, mark: str, driver: str) -> None:
+    build_bundle(source(driver=driver, **{mark: True}), tmp_path / "out.tar.gz")
     top = unpack(tmp_path / "out.tar.gz", tmp_path / "unpacked")
-    assert "SIMULATED" in "".join((top / "README.md").read_text().splitlines(keepends=True)[:4])
-    assert json.loads((top / "manifest.json").read_text())["simulated"] is True
+    assert mark.upper() in "".join((top / "README.md").read_text().splitlines(keepends=True)[:4])
+    assert json.loads((top / "manifest.json").read_text())[mark] is True
     measured = build_bundle(source(), tmp_path / "measured.tar.gz")
     shutil.rmtree(tmp_path / "unpacked")
     assert measured.name == top.name
-    assert "SIMULATED" not in (unpack(tmp_path / "measured.tar.gz", tmp_path / "unpacked") / "README.md").read_text()
+    assert mark.upper() not in (unpack(tmp_path / "measured.tar.gz", tmp_path / "unpacked") / "README.md").read_text()
 
 
 def test_a_study_without_a_verdict_has_no_bundle() -> None:

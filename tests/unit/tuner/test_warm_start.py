@@ -17,8 +17,8 @@ WORKLOADS = (Workload(flows=16, duration_s=3),)
 
 
 def hosts(topology: Topology = SMALL, facts: Any = FACTS, **rest: bool) -> Hosts:
-    shared, simulated = rest.get("shared_machine", False), rest.get("simulated", False)
-    return Hosts({"a": topology, "b": topology}, {"a": facts, "b": facts}, shared, simulated)
+    marks = {"shared_machine": False, "simulated": False} | rest
+    return Hosts({"a": topology, "b": topology}, {"a": facts, "b": facts}, **marks)
 
 
 def best_of(space: SearchSpace) -> EarlierCandidate:
@@ -70,6 +70,7 @@ def test_a_poor_match_is_refused_and_the_reason_said() -> None:
         "other architecture: aarch64, here x86_64": earlier(hosts=hosts(facts=FACTS | {"machine": "aarch64"})),
         "it looked for another goal: Gbit per CPU-second": earlier(objective="efficiency"),
         "its testbed was simulated": earlier(hosts=hosts(simulated=True)),
+        "its CPUs were emulated": earlier(hosts=hosts(emulated=True)),
         "its gateways shared a machine, these do not": earlier(hosts=hosts(shared_machine=True)),
         "it found nothing better than its baseline": earlier(best=()),
     }

@@ -2772,6 +2772,11 @@ export interface components {
             driver: "netns" | "vm" | "ssh" | "compose" | "sim";
             /** Simulated */
             simulated: boolean;
+            /**
+             * Emulated
+             * @description the gateways' CPUs were emulated: the behaviour is real, the speed means nothing
+             */
+            emulated: boolean;
             state: components["schemas"]["StudyState"];
             /**
              * Objective
@@ -2840,6 +2845,11 @@ export interface components {
             state: components["schemas"]["StudyState"];
             /** Simulated */
             simulated: boolean;
+            /**
+             * Emulated
+             * @description the gateways' CPUs were emulated: the behaviour is real, the speed means nothing
+             */
+            emulated: boolean;
             /** @description the request, with every default filled in */
             spec: components["schemas"]["StudyCreate"];
             progress: components["schemas"]["StudyProgress"];

@@ -5,7 +5,7 @@ import type { TestbedView } from "../api/types";
 import { CandidateFields } from "../candidates/CandidateFields";
 import { CANDIDATE_DEFAULTS, candidateOf } from "../candidates/candidateForm";
 import { numberOf } from "../format/input";
-import { SimulatedMark } from "../ui/Badge";
+import { OriginMark } from "../ui/Badge";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
 import { InputField, SelectField } from "../ui/Field";
@@ -35,7 +35,7 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
   }
 
   return (
-    <Dialog title="Measure one candidate" mark={simulated ? <SimulatedMark /> : undefined} onClose={onClose}>
+    <Dialog title="Measure one candidate" mark={<OriginMark of={{ simulated }} />} onClose={onClose}>
       <form className={styles.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
         <div className={styles.columns}>

@@ -3,7 +3,7 @@ import type { MeasurementView } from "../api/types";
 import { PageHeader } from "../layout/PageHeader";
 import { PhaseBar } from "../samples/PhaseBar";
 import { SampleDetails } from "../samples/SampleDetails";
-import { SimulatedMark } from "../ui/Badge";
+import { OriginMark } from "../ui/Badge";
 import { Button } from "../ui/Button";
 import { ErrorNotice, Notice, Skeleton } from "../ui/Notice";
 import { Panel } from "../ui/Panel";
@@ -26,7 +26,7 @@ export function MeasurementPage() {
 function LoadedMeasurement({ measurement }: { measurement: MeasurementView }) {
   const cancel = useCancelMeasurement(measurement.id);
   const busy = isBusy(measurement.state);
-  const simulated = measurement.simulated ? <SimulatedMark /> : undefined;
+  const simulated = <OriginMark of={measurement} />;
   return (
     <>
       <PageHeader

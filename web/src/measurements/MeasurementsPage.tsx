@@ -6,7 +6,7 @@ import { formatAgo, formatTimestamp } from "../format/times";
 import { useNow } from "../format/useNow";
 import { PageHeader } from "../layout/PageHeader";
 import { useTestbeds } from "../testbeds/queries";
-import { SimulatedMark } from "../ui/Badge";
+import { OriginMark } from "../ui/Badge";
 import { Button } from "../ui/Button";
 import { EmptyState, ErrorNotice, Skeleton } from "../ui/Notice";
 import { ScrollRegion } from "../ui/ScrollRegion";
@@ -70,7 +70,7 @@ function MeasurementsTable({ measurements }: { measurements: readonly Measuremen
                   <Link to={`/measurements/${measurement.id}`}>{measurement.id}</Link>
                 </td>
                 <td className={table.nowrap}>
-                  <MeasurementBadge state={measurement.state} /> {measurement.simulated && <SimulatedMark />}
+                  <MeasurementBadge state={measurement.state} /> <OriginMark of={measurement} />
                 </td>
                 <td>
                   <code>{measurement.testbed}</code>

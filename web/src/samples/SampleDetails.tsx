@@ -1,6 +1,6 @@
 import type { Sample } from "../api/types";
 import { formatDuration, formatGbps, formatPps, formatRatio } from "../format/numbers";
-import { SimulatedMark } from "../ui/Badge";
+import { OriginMark } from "../ui/Badge";
 import { Notice } from "../ui/Notice";
 import { workloadName } from "../workloads/workload";
 import { MeterList } from "./MeterList";
@@ -14,7 +14,7 @@ export function SampleDetails({ sample }: { sample: Sample }) {
   return (
     <section className={styles.sample} aria-label={`Sample ${name}`}>
       <h4 className={styles.title}>
-        {name} {sample.simulated && <SimulatedMark />}
+        {name} <OriginMark of={sample} />
       </h4>
       <SampleFacts sample={sample} />
       {sample.unfit.length > 0 && (

@@ -1,6 +1,6 @@
 import { Link } from "react-router";
 import type { TestbedView } from "../api/types";
-import { Badge, EmulatedMark, SimulatedMark, type Tone } from "../ui/Badge";
+import { Badge, OriginMark, type Tone } from "../ui/Badge";
 import { Button, buttonClass } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { GatewayFacts } from "./GatewayFacts";
@@ -38,8 +38,7 @@ export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDel
         <Badge tone={TONES[testbed.state]} busy={busy}>
           {testbed.state}
         </Badge>
-        {testbed.simulated && <SimulatedMark />}
-        {testbed.emulated && <EmulatedMark />}
+        <OriginMark of={testbed} />
         <span className={styles.grow} />
         {testbed.state === "ready" && (
           <Link className={buttonClass("secondary")} to={`/studies?tune=${testbed.name}`}>

@@ -18,12 +18,14 @@ export function Badge({ tone = "neutral", busy = false, children }: BadgeProps) 
   );
 }
 
-/** Stands beside every figure that came from the cost model and not from a host. */
-export function SimulatedMark() {
-  return <Badge tone="sim">simulated</Badge>;
+interface OriginMarkProps {
+  of: { simulated: boolean; emulated?: boolean };
 }
 
-/** Stands beside what was measured on emulated CPUs: the behaviour is real, the speed means nothing. */
-export function EmulatedMark() {
-  return <Badge tone="sim">emulated</Badge>;
+/** Stands beside figures of the cost model, where no packet was sent, and of emulated CPUs, whose speed means nothing. */
+export function OriginMark({ of }: OriginMarkProps) {
+  if (of.simulated) {
+    return <Badge tone="sim">simulated</Badge>;
+  }
+  return of.emulated ? <Badge tone="sim">emulated</Badge> : null;
 }

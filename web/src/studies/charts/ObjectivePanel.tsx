@@ -3,7 +3,7 @@ import type { StudyView, TrialView } from "../../api/types";
 import { Chart, type ChartTable } from "../../charts/Chart";
 import { Legend, type LegendEntry } from "../../charts/Legend";
 import { usePalette, type Palette } from "../../charts/palette";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { Segmented } from "../../ui/Segmented";
 import { METRICS, mainMetric, type Metric, type MetricName } from "../objectives";
@@ -49,7 +49,7 @@ export function ObjectivePanel({ study, trials, onSelect }: ObjectivePanelProps)
     <Panel
       title="Trials"
       hint="The search's view: noisy on purpose. Only the verdict compares fresh, interleaved blocks."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
       actions={
         <Segmented
           label="Metric"

@@ -2,7 +2,7 @@ import { useMemo } from "react";
 import type { StudyView, TrialView } from "../../api/types";
 import { Chart } from "../../charts/Chart";
 import { usePalette } from "../../charts/palette";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { mainMetric } from "../objectives";
 import { trialName } from "../trials/trial";
@@ -34,7 +34,7 @@ export function ParallelPanel({ study, trials, onSelect }: ParallelPanelProps) {
     <Panel
       title="What makes it fast"
       hint="A line is a trial, from its tunables to its objective: the stronger, the better. The baseline is amber."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
     >
       <div className={styles.wide}>
         <Chart

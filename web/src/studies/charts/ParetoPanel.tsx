@@ -4,7 +4,7 @@ import { Chart } from "../../charts/Chart";
 import { Legend } from "../../charts/Legend";
 import { usePalette } from "../../charts/palette";
 import { formatGbps } from "../../format/numbers";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { trialName } from "../trials/trial";
 import { paretoOption, paretoPoints } from "./paretoOption";
@@ -31,7 +31,7 @@ export function ParetoPanel({ study, trials, onSelect }: ParetoPanelProps) {
     <Panel
       title="Throughput against efficiency"
       hint="Up and to the right is better."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
     >
       <Chart
         label="Throughput against Gbit per CPU-second of every trial"

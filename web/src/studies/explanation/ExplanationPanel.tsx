@@ -1,5 +1,5 @@
 import type { Explanation, StudyView } from "../../api/types";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { ErrorNotice, Skeleton } from "../../ui/Notice";
 import { Panel } from "../../ui/Panel";
 import { useExplanation } from "../queries";
@@ -15,7 +15,7 @@ export function ExplanationPanel({ study }: { study: StudyView }) {
     <Panel
       title="Why it wins"
       hint="Each change from the baseline to the winner, measured again in fresh, interleaved rounds."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
     >
       {error && !data && <ErrorNotice error={error} onRetry={() => void refetch()} />}
       {!data && !error && <Skeleton height_px={280} label="Loading the explanation" />}

@@ -3,7 +3,7 @@ import { useNavigate } from "react-router";
 import { fieldError } from "../../api/problem";
 import type { TestbedView } from "../../api/types";
 import { formatDuration } from "../../format/numbers";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Button } from "../../ui/Button";
 import { Dialog } from "../../ui/Dialog";
 import { InputField, SelectField } from "../../ui/Field";
@@ -36,7 +36,7 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
   }
 
   return (
-    <Dialog title="Tune a testbed" mark={testbed?.simulated ? <SimulatedMark /> : undefined} onClose={onClose}>
+    <Dialog title="Tune a testbed" mark={testbed && <OriginMark of={testbed} />} onClose={onClose}>
       <form className={styles.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
         <div className={styles.columns}>

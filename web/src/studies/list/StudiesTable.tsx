@@ -3,7 +3,7 @@ import type { StudyView } from "../../api/types";
 import { formatDuration } from "../../format/numbers";
 import { formatAgo, formatTimestamp } from "../../format/times";
 import { useNow } from "../../format/useNow";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Progress } from "../../ui/Progress";
 import { ScrollRegion } from "../../ui/ScrollRegion";
 import table from "../../ui/Table.module.css";
@@ -51,7 +51,7 @@ function StudyRow({ study, now_ms }: { study: StudyView; now_ms: number }) {
         {study.label && <span className={styles.id}>{study.id}</span>}
       </td>
       <td className={table.nowrap}>
-        <StateBadge state={study.state} /> {study.simulated && <SimulatedMark />}
+        <StateBadge state={study.state} /> <OriginMark of={study} />
       </td>
       <td className={table.nowrap}>
         <code>{study.testbed}</code>

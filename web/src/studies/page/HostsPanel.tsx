@@ -1,7 +1,7 @@
 import type { StudyView } from "../../api/types";
 import { GatewayFacts } from "../../testbeds/GatewayFacts";
 import styles from "../../testbeds/GatewayFacts.module.css";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { ErrorNotice, Skeleton } from "../../ui/Notice";
 import { Panel } from "../../ui/Panel";
 import { useHosts } from "../queries";
@@ -13,7 +13,7 @@ export function HostsPanel({ study }: { study: StudyView }) {
     <Panel
       title="Hosts"
       hint="As they were when the study began. Results with other fingerprints are not comparable with it."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
     >
       {error && !data && <ErrorNotice error={error} onRetry={() => void refetch()} />}
       {!data && !error && <Skeleton height_px={120} label="Loading the hosts" />}

@@ -1,5 +1,5 @@
 import type { StudyState, StudyView } from "../../api/types";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { Progress } from "../../ui/Progress";
 import { progressRatio } from "../study";
@@ -27,7 +27,7 @@ const WAITING: Partial<Record<StudyState, string>> = {
 export function NowPanel({ study }: { study: StudyView }) {
   const { running } = study.progress;
   return (
-    <Panel title="Now" mark={study.simulated ? <SimulatedMark /> : undefined} actions={<Steps state={study.state} />}>
+    <Panel title="Now" mark={<OriginMark of={study} />} actions={<Steps state={study.state} />}>
       <div className={styles.now}>
         <p className={styles.nowLine}>
           {running ? (

@@ -2,7 +2,7 @@ import type { StreamState } from "../../api/events";
 import type { StudyView } from "../../api/types";
 import { formatCount, formatDuration } from "../../format/numbers";
 import { PageHeader } from "../../layout/PageHeader";
-import { Badge, SimulatedMark, type Tone } from "../../ui/Badge";
+import { Badge, OriginMark, type Tone } from "../../ui/Badge";
 import { StateBadge } from "../StateBadge";
 import { studyTitle } from "../study";
 import { StudyActions } from "./StudyActions";
@@ -34,7 +34,7 @@ export function StudyHeader({ study, stream }: StudyHeaderProps) {
       marks={
         <>
           <StateBadge state={study.state} />
-          {study.simulated && <SimulatedMark />}
+          <OriginMark of={study} />
           {stream && <Badge tone={STREAMS[stream].tone}>{STREAMS[stream].label}</Badge>}
         </>
       }

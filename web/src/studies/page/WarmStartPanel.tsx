@@ -1,6 +1,6 @@
 import { Link } from "react-router";
 import type { StudyView } from "../../api/types";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 
 /** Which earlier studies the search began with, and why it refused others. */
@@ -13,7 +13,7 @@ export function WarmStartPanel({ study }: { study: StudyView }) {
     <Panel
       title="Earlier studies"
       hint="The search began with the winners of studies on hosts like these."
-      mark={study.simulated ? <SimulatedMark /> : undefined}
+      mark={<OriginMark of={study} />}
     >
       <ul>
         {earlier.map((one) => (

@@ -2,7 +2,7 @@ import type { BlockView, TrialView } from "../../api/types";
 import { formatDuration, formatGain } from "../../format/numbers";
 import { PhaseBar } from "../../samples/PhaseBar";
 import { SampleDetails } from "../../samples/SampleDetails";
-import { Badge, SimulatedMark } from "../../ui/Badge";
+import { Badge, OriginMark } from "../../ui/Badge";
 import { Dialog } from "../../ui/Dialog";
 import { ErrorNotice, Notice, Skeleton } from "../../ui/Notice";
 import { LimitList } from "../limits/LimitList";
@@ -23,7 +23,7 @@ const ORIGINS = {
 export function TrialDrawer({ trial, onClose }: { trial: TrialView; onClose: () => void }) {
   const { data, error, refetch } = useTrial(trial.id, `${trial.state}/${trial.blocks}`);
   return (
-    <Dialog title={trialName(trial)} mark={trial.metrics?.simulated ? <SimulatedMark /> : undefined} shape="drawer" onClose={onClose}>
+    <Dialog title={trialName(trial)} mark={trial.metrics ? <OriginMark of={trial.metrics} /> : undefined} shape="drawer" onClose={onClose}>
       <div className={styles.drawer}>
         <p>{trial.words}</p>
         {trial.detail && <Notice tone={trial.state === "failed" ? "bad" : "warn"}>{trial.detail}</Notice>}

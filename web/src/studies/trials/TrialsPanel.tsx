@@ -1,7 +1,7 @@
 import { useTable } from "@tanstack/react-table";
 import { useState } from "react";
 import type { StudyView, TrialView } from "../../api/types";
-import { SimulatedMark } from "../../ui/Badge";
+import { OriginMark } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { trialColumns, trialFeatures } from "./columns";
 import { TrialFilters, type TrialFilterValues } from "./TrialFilters";
@@ -33,7 +33,7 @@ export function TrialsPanel({ study, trials, onSelect }: TrialsPanelProps) {
   const shown = table.getRowModel().rows.length;
 
   return (
-    <Panel title="Every trial" mark={study.simulated ? <SimulatedMark /> : undefined} flush>
+    <Panel title="Every trial" mark={<OriginMark of={study} />} flush>
       <TrialFilters trials={trials} value={filters} onChange={setFilters} shown={shown} />
       <TrialsTable table={table} bestNumber={study.verdict?.best_trial_number ?? study.progress.best?.number ?? null} onSelect={onSelect} />
       {shown === 0 && (

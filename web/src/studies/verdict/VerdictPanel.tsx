@@ -4,7 +4,7 @@ import { Chart } from "../../charts/Chart";
 import { Legend } from "../../charts/Legend";
 import { usePalette } from "../../charts/palette";
 import { formatGain } from "../../format/numbers";
-import { Badge, SimulatedMark, type Tone } from "../../ui/Badge";
+import { Badge, OriginMark, type Tone } from "../../ui/Badge";
 import { Panel } from "../../ui/Panel";
 import { LimitList } from "../limits/LimitList";
 import { mainMetric } from "../objectives";
@@ -33,7 +33,7 @@ export function VerdictPanel({ study, verdict }: { study: StudyView; verdict: Ve
       mark={
         <>
           <Badge tone={conclusion.tone}>{conclusion.label}</Badge>
-          {verdict.simulated && <SimulatedMark />}
+          <OriginMark of={study} />
         </>
       }
     >
