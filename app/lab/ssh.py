@@ -74,7 +74,6 @@ class SshDriver(GatewayPairDriver):
     trial_playbook = "trial_confirmed.yml"
     lease_s = UNCONFIRMED_LEASE_S
     sysctls = HOST_SYSCTLS
-    """Whether both gateways use the same CPUs."""
 
     def __init__(
         self, name: str, hosts: Mapping[Gateway, SshHost], folder: Path, programs: EnginePrograms | None = None

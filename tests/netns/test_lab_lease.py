@@ -61,8 +61,13 @@ class Host:
     def setting(self) -> str:
         return self.run("sysctl", "-n", SETTING)
 
-    def watcher_lives(self) -> bool:
+    def watcher(self) -> tuple[int, int]:
+        """Its pid and the ticks of its start."""
         pid, start_ticks = json.loads((self.folder / "lease-watcher.json").read_text())
+        return pid, start_ticks
+
+    def lives(self, watcher: tuple[int, int]) -> bool:
+        pid, start_ticks = watcher
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -101,11 +106,12 @@ def test_what_is_confirmed_stays_until_it_is_rolled_back(host: Host) -> None:
     assert host.agent(CONFIRM, 3600) == ""
     ends_at_s = json.loads((host.folder / "lease.json").read_text())["ends_at_s"]
     assert ends_at_s > time.clock_gettime(time.CLOCK_BOOTTIME) + 1800
-    assert host.watcher_lives()
+    watcher = host.watcher()
+    assert host.lives(watcher)
     host.agent("gateway.rollback({'state_folder': str(folder)})")
     assert host.setting() == "0"
     deadline = time.monotonic() + HEALS_WITHIN_S
-    while host.watcher_lives():
+    while host.lives(watcher):
         assert time.monotonic() < deadline, "the watcher outlives its lease"
         time.sleep(0.05)
     assert not (host.folder / "lease-ended.json").exists()

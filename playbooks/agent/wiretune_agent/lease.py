@@ -78,17 +78,23 @@ def end(state_folder: Path) -> None:
 
 
 def watch(state_folder: Path) -> None:
-    """The watcher: returns when the lease was given back, or rolls the candidate back when it has ended."""
+    """The watcher: returns when there is no lease, and rolls the candidate back when one has ended.
+
+    It strikes itself off before it looks for a lease once more; `arm` writes the lease before it looks for a watcher.
+    In whatever order these come, a lease has a watcher that stays.
+    """
     from wiretune_agent import gateway  # noqa: PLC0415 - gateway arms leases
 
-    identity = Process.of(os.getpid())
-    (state_folder / WATCHER).write_text(json.dumps(identity))
-    while (left_s := _left_s(state_folder)) is not None:
-        if left_s <= 0:
-            gateway.rollback({"state_folder": str(state_folder)})
-            (state_folder / ENDED).write_text(json.dumps({"unix_time_s": time.time()}))
-            return
-        time.sleep(min(POLL_S, left_s))
+    record = state_folder / WATCHER
+    while _left_s(state_folder) is not None:
+        record.write_text(json.dumps(Process.of(os.getpid())))
+        while (left_s := _left_s(state_folder)) is not None:
+            if left_s > 0:
+                time.sleep(min(POLL_S, left_s))
+            else:
+                gateway.rollback({"state_folder": str(state_folder)})
+                (state_folder / ENDED).write_text(json.dumps({"unix_time_s": time.time()}))
+        record.unlink(missing_ok=True)
 
 
 def _left_s(state_folder: Path) -> float | None:

@@ -5,23 +5,26 @@
 //! against replay and allowed IPs, and coalesced into one write. Beside it, in turn: the bare AEAD over the same bytes.
 //! The steps are those of `outbound.rs` and `inbound.rs`, on the same types, with memory where those have descriptors.
 
+#[path = "../../packet/benches/traffic/mod.rs"]
+mod traffic;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
+use traffic::{HEADERS, super_packet};
 use wirelane_crypto::{Aead, BackendChoice, Key, OpenJob};
 use wirelane_engine::pipeline_rate;
 use wirelane_packet::inner::IpPacket;
-use wirelane_packet::{Coalescer, Endpoint, Segment, SendBatch, Span, Splitter, TunOffload, checksum, ecn};
+use wirelane_packet::{Coalescer, Endpoint, Segment, SendBatch, Span, Splitter, TunOffload, ecn};
 use wirelane_protocol::{
     AllowedIpChange, Device, DeviceChange, Event, MessageKind, Peer, PeerChange, PrivateKey, Time, Timings,
     TransportHeader, Verdict, classify,
 };
 
 const SEGMENTS: usize = 44;
-const HEADERS: usize = 52;
 const PACKET: usize = 1408;
 const MTU: usize = 1420;
 const ROUNDS: usize = 6000;
@@ -59,7 +62,7 @@ fn choices() -> [BackendChoice; 2] {
 
 fn measure(mut aead: Aead) {
     let mut ends = Ends::connected();
-    let read = super_packet();
+    let read = super_packet(SEGMENTS, PACKET - HEADERS);
     let mut batch = SendBatch::new(vec![0; SendBatch::<Vec<u8>>::RECOMMENDED_BYTES]);
     let mut scratch = vec![0; SendBatch::<Vec<u8>>::RECOMMENDED_BYTES];
     let mut coalescer = Coalescer::new(TunOffload { tso: true, uso: true });
@@ -210,22 +213,4 @@ impl Ends {
 
 fn transmit(device: &mut Device) -> Vec<u8> {
     device.poll_transmit().expect("a handshake message").payload
-}
-
-/// What the TUN hands over: TCP over IPv4.
-fn super_packet() -> Vec<u8> {
-    let payload_len = PACKET - HEADERS;
-    let mut vnet = vec![1, 1];
-    for field in [HEADERS as u16, payload_len as u16, 20, 16] {
-        vnet.extend_from_slice(&field.to_ne_bytes());
-    }
-    let total = (HEADERS + SEGMENTS * payload_len) as u16;
-    let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-    ip[2..4].copy_from_slice(&total.to_be_bytes());
-    let mut tcp = vec![0x10, 0, 0x14, 0x51, 0, 0, 0, 1, 0, 0, 0, 2, 0x80, 0x10, 1, 0, 0, 0, 0, 0];
-    tcp.extend_from_slice(&[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
-    let pseudo = checksum::fold(checksum::pseudo_header(&ip[12..20], 6, usize::from(total) - 20));
-    tcp[16..18].copy_from_slice(&pseudo.to_be_bytes());
-    let payload = (0..SEGMENTS * payload_len).map(|i| (i % 251) as u8);
-    vnet.into_iter().chain(ip).chain(tcp).chain(payload).collect()
 }

@@ -51,14 +51,8 @@ pub struct WriterEnd<B> {
 
 impl<B> Pipeline<B> {
     /// Rings for `workers` workers, with every batch in the free ring.
-    pub fn new(workers: usize, mut make: impl FnMut() -> io::Result<B>) -> io::Result<Self> {
-        let batches = workers * BATCHES_PER_WORKER + 1;
-        let (mut free_in, free_out) = ring(batches);
-        for _ in 0..batches {
-            if free_in.send(make()?).is_err() {
-                return Err(io::Error::other("the free ring is smaller than the number of batches"));
-            }
-        }
+    pub fn new(workers: usize, make: impl FnMut() -> io::Result<B>) -> io::Result<Self> {
+        let (free_in, free_out) = free_ring(workers * BATCHES_PER_WORKER + 1, make)?;
         let (mut to_workers, mut ends, mut from_workers) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..workers {
             let (to_worker, from_reader) = ring(BATCHES_PER_WORKER);
@@ -76,19 +70,22 @@ impl<B> Pipeline<B> {
 }
 
 /// One ring from a reader to a thread that does all the rest, of `batches` batches.
-pub fn single_ring<B>(
-    batches: usize,
-    mut make: impl FnMut() -> io::Result<B>,
-) -> io::Result<(ReaderEnd<B>, WriterEnd<B>)> {
+pub fn single_ring<B>(batches: usize, make: impl FnMut() -> io::Result<B>) -> io::Result<(ReaderEnd<B>, WriterEnd<B>)> {
+    let (free_in, free_out) = free_ring(batches, make)?;
+    let (to_writer, from_reader) = ring(batches);
+    let reader = ReaderEnd { free: free_out, to_workers: vec![to_writer], turn: 0, kept: None };
+    Ok((reader, WriterEnd { from_workers: vec![from_reader], free: free_in }))
+}
+
+/// A ring that holds as many empty batches as it has room for.
+fn free_ring<B>(batches: usize, mut make: impl FnMut() -> io::Result<B>) -> io::Result<(Producer<B>, Consumer<B>)> {
     let (mut free_in, free_out) = ring(batches);
     for _ in 0..batches {
         if free_in.send(make()?).is_err() {
             return Err(io::Error::other("the free ring is smaller than the number of batches"));
         }
     }
-    let (to_writer, from_reader) = ring(batches);
-    let reader = ReaderEnd { free: free_out, to_workers: vec![to_writer], turn: 0, kept: None };
-    Ok((reader, WriterEnd { from_workers: vec![from_reader], free: free_in }))
+    Ok((free_in, free_out))
 }
 
 impl<B> ReaderEnd<B> {

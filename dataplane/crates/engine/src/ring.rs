@@ -18,7 +18,8 @@ const SPIN_TURNS: u32 = 192;
 /// A spin that may pay again is tried after so many that were left out.
 const RETRY_AFTER: u32 = 64;
 
-/// Where a thread sleeps until the other side of its ring has done something.
+/// Where a thread sleeps until the other side of its ring has done something. An end may change hands before it first
+/// sleeps, and not after: it is this thread that is woken.
 #[derive(Debug, Default)]
 struct Bed {
     is_taken: AtomicBool,
