@@ -25,14 +25,15 @@ def test_a_real_link_is_tuned_from_the_browser(open_page: OpenPage) -> None:
         dialog.get_by_label("Trials").fill("1")
         dialog.get_by_label("Sample length").fill("0.5")
         dialog.get_by_text("Advanced options").click()
-        for label, value in (("Repeats", "1"), ("Finalists", "1"), ("Playoff rounds", "1"), ("Verdict rounds", "3")):
+        rounds = {"Repeats": "1", "Finalists": "1", "Playoff rounds": "1", "Verdict rounds": "3", "Path rounds": "0"}
+        for label, value in rounds.items():
             dialog.get_by_label(label).fill(value)
         dialog.get_by_role("button", name="Start study").click()
 
         verdict = page.get_by_role("region", name="Verdict")
         expect(verdict).to_be_visible(timeout=PATIENCE_MS)
         expect(page.get_by_text("simulated", exact=True)).to_have_count(0)
-        expect(page.get_by_role("button", name="Download bundle")).to_be_visible()
+        expect(page.get_by_role("button", name="Download bundle")).to_be_visible(timeout=PATIENCE_MS)
         page.get_by_role("button", name="Baseline", exact=True).click()
         sample = page.get_by_role("region", name="Sample tcp forward").first
         expect(sample).to_contain_text("Gbit/s")
