@@ -110,6 +110,11 @@ test-compose: setup ## docker-compose.yml under a Docker daemon of the test's ow
 	scripts/setup containers
 	$(SUDO) env WIRETUNE_TEST_COMPOSE=1 $(BIN)/pytest -rs tests/compose
 
+.PHONY: test-vm
+test-vm: setup $(VENV)/.test-tools ## two virtual machines: real kernels, NUMA, pktgen, a study (root; 5 to 15 minutes without KVM)
+	scripts/setup vm
+	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs tests/vm
+
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder
 	rm -rf $(VENV) dataplane/target web/node_modules web/dist var

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import gateway
+from wiretune_agent import gateway, inner_network
 from wiretune_agent.command import PACKAGES, attempt, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.host_settings import interface_with
@@ -26,7 +26,6 @@ PROGRAMS = ("ip", "ss", "tc", "wg", "iperf3", "taskset")
 CLOCK_LIMIT_S = 120.0
 """The controller's clock was read as the play began, and a slow host takes its time to get here."""
 FOREIGN_LIMIT_BYTES_PER_S = 125_000
-OWN_INTERFACES = ("inside", "gen")
 MADE = "host.json"
 
 
@@ -49,13 +48,8 @@ def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
     gateway.rollback(arguments)
     if not (NETWORK / "inside").exists():
         (folder / MADE).write_text(json.dumps(["inside"]))
-        commands = [
-            "link add inside type veth peer name gen",
-            f"address add {arguments['inner_address']} dev inside",
-            "link set inside up",
-            "link set gen up",
-        ]
-        run(["ip", "-batch", "-"], stdin="\n".join(commands) + "\n")
+        run(["ip", "-batch", "-"], stdin="\n".join(inner_network.make_commands(arguments["inner_address"])) + "\n")
+    run(["ip", *inner_network.counter_command(arguments["inner_address"]).split()])
     interface = interface_with(arguments["data_address"])
     return {"data_interface": interface, "mtu": int((NETWORK / str(interface) / "mtu").read_text())}
 
@@ -95,7 +89,7 @@ def _problems(arguments: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if abs(skew_s) > CLOCK_LIMIT_S:
         yield f"its clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}: set it, by NTP best"
     if not (folder / MADE).exists():
-        for name in OWN_INTERFACES:
+        for name in inner_network.INTERFACES:
             if (NETWORK / name).exists():
                 yield f"it has an interface {name} already, which the testbed would make"
     yield from _link_problems(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wiretune_agent import engines
+from wiretune_agent import engines, inner_network
 from wiretune_agent.command import attempt, run, run_json
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import Process, stop
@@ -90,11 +91,9 @@ def _make(gateways: Iterable[Mapping[str, Any]], underlay_mtu: int) -> None:
         run(["ip", "netns", "exec", namespace, "sysctl", "-q", "-w", *settings])
         commands = [
             "link set lo up",
-            "link add inside type veth peer name gen",
-            f"address add {gateway['inner_address']} dev inside",
+            *inner_network.make_commands(gateway["inner_address"]),
+            inner_network.counter_command(gateway["inner_address"]),
             f"address add {gateway['underlay_address']} dev underlay",
-            "link set inside up",
-            "link set gen up",
             "link set underlay up",
         ]
         run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(commands) + "\n")
@@ -123,6 +122,10 @@ def _damages(gateway: Mapping[str, Any], underlay_mtu: int) -> list[str]:
             found.append(f"{interface} in {namespace} lacks the address {address}")
         if interface == "underlay" and link.get("mtu") != underlay_mtu:
             found.append(f"underlay in {namespace} has MTU {link.get('mtu')}")
+    counter = inner_network.counter(gateway["inner_address"])
+    neighbours = attempt(["ip", "-n", namespace, "-j", "neighbour", "show", "dev", "inside", "nud", "permanent"]).stdout
+    if not any(entry.get("dst") == counter for entry in json.loads(neighbours or "[]")):
+        found.append(f"inside in {namespace} does not know {counter}")
     values = attempt(["ip", "netns", "exec", namespace, "sysctl", "-n", *SYSCTLS]).stdout.split()
     found += [
         f"{name} in {namespace} is {value}"

@@ -22,17 +22,13 @@ from wiretune_agent import flows
 from wiretune_agent.command import attempt, missing_program, run, spawn
 from wiretune_agent.errors import AgentError
 from wiretune_agent.frames import DISCARD_PORT, ETHERNET_BYTES, IMIX, End, capture_file, mixed_sizes, udp_frame
+from wiretune_agent.inner_network import counter
 
 if TYPE_CHECKING:
     from wiretune_agent.rendezvous import Caller
     from wiretune_agent.traffic import Setup
 
 KERNEL_PKTGEN = Path("/proc/net/pktgen")
-HOST_NUMBER = 2
-"""Generated packets go from .2 of one inner network to .2 of the other: neither is an address of a gateway."""
-COUNTER_MAC = "02:00:00:00:00:02"
-"""Where the receiving gateway sends them. Nobody has this address: with that of `gen`, which lives in the same
-namespace, every packet would be forwarded again and again until its TTL is used up, and be counted each time."""
 SOURCE_PORTS = range(10000, 60000)
 START_TIMEOUT_S = 10.0
 SETTLE_S = 0.3
@@ -47,7 +43,6 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
     way then may arrive, so that packets sent and arrived are counted exactly (RFC 2544, section 24)."""
     sends = workload["direction"] == "forward"
     far = caller.ask("prepare", timeout_s=START_TIMEOUT_S + 5, workload=index)
-    _pin_neighbour(setup.inner_address)
     generator = Generator(setup, workload) if sends else None
     try:
         if generator is not None:
@@ -93,7 +88,6 @@ class FarEnd:
 
     def prepare(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer for the receiving host; a sender has warmed up and pauses when this returns."""
-        _pin_neighbour(self._setup.inner_address)
         if self._generator is None:
             return {}
         self._generator.start()
@@ -190,8 +184,8 @@ class Generator:
         )
         capture = self._setup.state_folder / "generated.pcap"
         ports = _source_ports(self._setup, self._workload["flows"])
-        sender = End(_mac("gen"), _neighbour(self._setup.inner_address))
-        target = End(_mac("inside"), _neighbour(self._setup.far_inner_address))
+        sender = End(_mac("gen"), counter(self._setup.inner_address))
+        target = End(_mac("inside"), counter(self._setup.far_inner_address))
         frames = [udp_frame(sender, target, port, size) for size in self._sizes() for port in ports]
         capture.write_bytes(capture_file(frames))
         paced = self._workload["offered_load_pps"] is not None
@@ -243,8 +237,8 @@ class Generator:
             threads[number % len(threads)].write_text(f"add_device {device}\n")
             settings = [
                 "count 0", "clone_skb 0", "burst 1", *self._kernel_sizes(),
-                f"dst_mac {_mac('inside')}", f"src_min {_neighbour(self._setup.inner_address)}",
-                f"dst {_neighbour(self._setup.far_inner_address)}", f"udp_src_min {port}", f"udp_src_max {port}",
+                f"dst_mac {_mac('inside')}", f"src_min {counter(self._setup.inner_address)}",
+                f"dst {counter(self._setup.far_inner_address)}", f"udp_src_min {port}", f"udp_src_max {port}",
                 f"udp_dst_min {DISCARD_PORT}", f"udp_dst_max {DISCARD_PORT}",
             ]  # fmt: skip
             if self._workload["offered_load_pps"] is not None:
@@ -279,7 +273,7 @@ def kernel_pktgen_present() -> bool:
 def _source_ports(setup: Setup, count: int) -> list[int]:
     """One source port a flow; flow k takes lane k mod lanes."""
     width = flows.candidates_per_flow(setup.lanes)
-    source, target = _neighbour(setup.inner_address), _neighbour(setup.far_inner_address)
+    source, target = counter(setup.inner_address), counter(setup.far_inner_address)
     chosen: list[int] = []
     for number in range(count):
         start = random.randrange(SOURCE_PORTS.start, SOURCE_PORTS.stop - width)  # noqa: S311 - spreads ports, no secret
@@ -290,16 +284,6 @@ def _source_ports(setup: Setup, count: int) -> list[int]:
             raise AgentError(f"no port of {width} leads a flow to lane {number % setup.lanes}", blame="candidate")
         chosen.append(ports[index])
     return chosen
-
-
-def _pin_neighbour(inner_address: str) -> None:
-    """The receiving host answers no ARP: it is a packet counter."""
-    entry = [_neighbour(inner_address), "lladdr", COUNTER_MAC, "dev", "inside", "nud", "permanent"]
-    run(["ip", "neighbour", "replace", *entry])
-
-
-def _neighbour(inner_address: str) -> str:
-    return inner_address.rpartition(".")[0] + f".{HOST_NUMBER}"
 
 
 def _mac(interface: str) -> str:

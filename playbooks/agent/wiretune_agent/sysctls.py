@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wiretune_agent.errors import AgentError
 
 SNAPSHOT = "sysctl-snapshot.json"
+FORWARDING = "net.ipv4.ip_forward"
 
 
 def read(name: str) -> str:
@@ -28,10 +29,12 @@ def write(name: str, value: str) -> None:
 
 
 def apply(settings: Mapping[str, str], state_folder: Path) -> None:
-    """Set values; those that change for the first time are remembered for `restore`."""
+    """Set values; those that change for the first time are remembered for `restore`, with what changes along."""
     path = state_folder / SNAPSHOT
     snapshot: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     before = {name: read(name) for name in settings}
+    if before.get(FORWARDING) != settings.get(FORWARDING):
+        before |= {name: read(name) for name in _changed_by_forwarding()}
     new = {name: value for name, value in before.items() if name not in snapshot}
     if new:
         path.write_text(json.dumps(snapshot | new))
@@ -41,15 +44,26 @@ def apply(settings: Mapping[str, str], state_folder: Path) -> None:
 
 
 def restore(state_folder: Path) -> None:
-    """Put back every value that `apply` has changed, and forget the snapshot."""
+    """Put back every value that `apply` has changed, and forget the snapshot. What went meanwhile, as settings of an
+    interface go with it, has nothing to put back."""
     path = state_folder / SNAPSHOT
     if not path.exists():
         return
     for name, value in json.loads(path.read_text()).items():
-        if read(name) != value:
+        if _path(name).exists() and read(name) != value:
             write(name, value)
     path.unlink()
 
 
+def _changed_by_forwarding() -> Iterator[str]:
+    """What the kernel resets as forwarding is switched: "this variable is special, its change resets all configuration
+    parameters" (Documentation/networking/ip-sysctl.rst). A hardened host would accept redirects afterwards."""
+    yield "net.ipv4.conf.all.accept_redirects"
+    for folder in sorted(_path("net.ipv4.conf").iterdir()):
+        if folder.name != "all":  # That one is ip_forward by another name.
+            yield f"net.ipv4.conf.{folder.name.replace('.', '/')}.forwarding"
+
+
 def _path(name: str) -> Path:
-    return Path("/proc/sys", *name.split("."))
+    """As sysctl(8) has it, a slash in a name stands for a dot, which names of interfaces may have."""
+    return Path("/proc/sys", *(part.replace("/", ".") for part in name.split(".")))

@@ -4,6 +4,7 @@
 # Marks the kind; Ansible puts the arguments here: <<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>
 
 import base64
+import errno
 import json
 import os
 import subprocess
@@ -43,7 +44,10 @@ def main() -> None:
         new.replace(folder / "agent.zip")
     except (OSError, subprocess.CalledProcessError) as error:
         message = f"the agent cannot be put on the host: {error}"
-        json.dump({"failed": True, "msg": message, "error": {"message": message, "blame": "lab"}}, sys.stdout)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        hint = "free some space on the host: /run and /tmp are used" if full else ""
+        told = {"message": message, "blame": "lab", "hint": hint}
+        json.dump({"failed": True, "msg": message, "error": told}, sys.stdout)
         return
     json.dump({"changed": True, "result": {}}, sys.stdout)
 

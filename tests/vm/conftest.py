@@ -1,0 +1,56 @@
+"""Two virtual machines for all tests of this folder, booted once; `make test-vm` runs them.
+
+WIRETUNE_TEST_VM=keep leaves them running for the next run, so that one can work on a test without waiting for a boot.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from vm_gateway import Machine
+
+from app.lab.driver import ProvisionedTestbed
+from app.lab.vm import VmDriver
+
+NAME = "vmtest"
+PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "ssh", "setpriv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    reason = "needs root" if os.geteuid() != 0 else f"not installed: {', '.join(missing)}" if missing else ""
+    if not os.environ.get("WIRETUNE_TEST_VM"):
+        reason = "boots virtual machines, which takes minutes without KVM: make test-vm"
+    for item in items:
+        if reason and "/vm/" in str(item.path):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[VmDriver]:
+    driver, keep = VmDriver(NAME), os.environ.get("WIRETUNE_TEST_VM") == "keep"
+    if not keep:
+        driver.teardown()
+    yield driver
+    if not keep:
+        driver.teardown()
+
+
+@pytest.fixture(scope="session")
+def provisioned(driver: VmDriver) -> ProvisionedTestbed:
+    return driver.provision(lambda *_: None, lambda: False)
+
+
+@pytest.fixture
+def gateway_a(driver: VmDriver, provisioned: ProvisionedTestbed) -> Machine:
+    assert provisioned
+    return Machine.of(driver, "a")
+
+
+@pytest.fixture
+def gateway_b(driver: VmDriver, provisioned: ProvisionedTestbed) -> Machine:
+    assert provisioned
+    return Machine.of(driver, "b")

@@ -1,0 +1,106 @@
+"""A virtual machine as a test sees it: commands over SSH, the agent called directly, all settings as text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from app.lab.vm import VmDriver
+from tuner.candidate import Gateway
+
+# Lifetimes, and what the kernel counts or draws by itself, are no settings.
+DUMP = """
+{ ip -o link; ip -o address; ip route show table all; ip rule; ip -o neighbour show nud permanent; tc qdisc show
+} | sed -E 's/ (valid_lft|expires) .*//'
+sysctl -a 2>/dev/null | grep -vE '^(fs[.](dentry|inode|file-nr|quota)|kernel[.](random|ns_last_pid|pty[.]nr))' \\
+  | grep -vE 'nf_conntrack_count|[.]wl[0-9]'
+for nic in mgmt0 data0 inside gen; do ethtool -k $nic; ethtool -g $nic; ethtool -l $nic; ethtool -c $nic; done 2>&1
+grep . /proc/irq/*/smp_affinity_list /sys/class/net/*/threaded /sys/class/net/*/queues/*/[rx]ps_cpus 2>/dev/null
+systemctl list-units --all --no-legend --plain 'wiretune*'
+find /run/wiretune /tmp /etc /usr/local /root /opt -xdev -type f -printf '%p %s\\n' 2>/dev/null | sort
+mount | sort
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One of the two."""
+
+    port: int
+    key_file: str
+    state_folder: str
+
+    @classmethod
+    def of(cls, driver: VmDriver, name: Gateway) -> Self:
+        """The gateway of a testbed that is provisioned."""
+        connection = driver._connections()[name]
+        return cls(
+            port=connection["ansible_port"],
+            key_file=connection["ansible_ssh_private_key_file"],
+            state_folder=f"/run/wiretune/{driver.name}-{name}",
+        )
+
+    def ssh(self, command: str, *, stdin: str = "", timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run a command line; whatever its exit code."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        argv = ["ssh", "-i", self.key_file, *options, "-o", "ConnectTimeout=20", "-p", str(self.port), "root@127.0.0.1"]
+        return subprocess.run(
+            [*argv, command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def output(self, command: str) -> str:
+        """Standard output of a command that succeeds."""
+        result = self.ssh(command)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def agent(self, call: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the agent as its module does; what it answers."""
+        program = (
+            f"import json, sys; sys.path.insert(0, '{self.state_folder}/programs/agent.zip')\n"
+            "from wiretune_agent.calls import dispatch\n"
+            "print(json.dumps(dispatch(*json.load(sys.stdin))))"
+        )
+        result = self.ssh(f'python3 -c "{program}"', stdin=json.dumps([call, dict(arguments)]))
+        assert result.returncode == 0, result.stderr
+        return dict(json.loads(result.stdout))
+
+    def settings(self) -> list[str]:
+        """Every setting that a study could have touched, one a line, and every file outside of state folders."""
+        return [line for line in self.everything() if not line.startswith("/run/wiretune/")]
+
+    def everything(self) -> list[str]:
+        """The same with the files of state folders."""
+        lines = self.ssh(DUMP).stdout.splitlines()
+        assert len(lines) > 500, "the dump sees nothing"
+        return lines
+
+    def await_settings(self, wanted: list[str], timeout_s: float) -> None:
+        """Returns as soon as the settings are the wanted ones; fails the test with the difference otherwise."""
+        deadline = time.monotonic() + timeout_s
+        while difference := different(self.settings(), wanted):
+            assert time.monotonic() < deadline, difference[:20]
+            time.sleep(2)
+
+    def reachable(self) -> bool:
+        """Whether a new connection comes about."""
+        try:
+            return self.ssh("true", timeout_s=25).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def wait_reachable(self, timeout_s: float) -> None:
+        """Returns as soon as a new connection comes about; fails the test when none does."""
+        deadline = time.monotonic() + timeout_s
+        while not self.reachable():
+            assert time.monotonic() < deadline, f"not reachable within {timeout_s} s"
+            time.sleep(1)
+
+
+def different(one: list[str], other: list[str]) -> list[str]:
+    """Lines that are in one of two dumps only."""
+    return sorted(set(one) ^ set(other))
