@@ -200,11 +200,15 @@ impl Ends {
         aead.open_batch(buffer, &jobs, authentic);
         let routes = forwarding.routes();
         let mut window = receiver.session.replay();
+        let mut allowed_source = None;
         let mut packets = Vec::with_capacity(SEGMENTS);
         for ((segment, counter), is_authentic) in candidates.iter().zip(authentic.iter()) {
             assert!(*is_authentic && window.accept(*counter));
             let ip = IpPacket::parse(&buffer[segment.plaintext()]).expect("a right packet");
-            assert!(routes.is_allowed(ip.source, &receiver.peer));
+            if allowed_source != Some(ip.source) {
+                assert!(routes.is_allowed(ip.source, &receiver.peer));
+                allowed_source = Some(ip.source);
+            }
             packets.push(Span::new(segment.plaintext().start, ip.total_len));
         }
         assert_eq!(coalescer.coalesce(buffer, &packets).len(), 1);

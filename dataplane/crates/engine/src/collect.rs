@@ -198,7 +198,8 @@ impl SocketCollector {
     pub fn take(&mut self, batch: &mut InboundBatch, shared: &Shared) -> Step {
         for (index, socket) in self.sockets.sockets().enumerate() {
             while self.ready >> index & 1 == 1 {
-                let is_full = batch.datagrams() >= self.batch_packets || batch.bytes() >= FULL_BATCH_BYTES;
+                let has_enough = batch.bytes() >= FULL_BATCH_BYTES && !batch.ends_in_full_run();
+                let is_full = batch.datagrams() >= self.batch_packets || has_enough;
                 let Some(room) = batch.room().filter(|_| !is_full) else { return Step::More };
                 match socket.receive(room) {
                     Ok(received) => batch.add(received),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wirelane_crypto::{Aead, Key, OpenJob};
 use wirelane_io::{Buffer, Received};
 use wirelane_packet::inner::IpPacket;
-use wirelane_packet::{Coalescer, Ecn, Endpoint, Segment, Span, ecn};
+use wirelane_packet::{Coalescer, Ecn, Endpoint, MAX_GSO_BYTES, Segment, Span, ecn};
 use wirelane_protocol::DropReason;
 use wirelane_protocol::{Instant, MessageKind, Receiver, Traffic, TransportHeader, Verdict, classify};
 
@@ -90,6 +90,11 @@ impl InboundBatch {
     /// How many bytes the datagrams have.
     pub fn datagram_bytes(&self) -> usize {
         self.received.iter().map(|received| received.span.len as usize).sum()
+    }
+
+    /// Whether the last receive was as long as one send can be: more of the sender's super-packet is likely to follow.
+    pub fn ends_in_full_run(&self) -> bool {
+        self.received.last().is_some_and(|last| last.span.len as usize + last.segment_len > MAX_GSO_BYTES)
     }
 
     /// How many bytes of the buffer are taken.
@@ -223,6 +228,8 @@ impl Delivery {
     ) {
         let routes = shared.forwarding.routes();
         let mut window = receiver.session.replay();
+        // Nearly always the source of the packet before.
+        let mut allowed_source = None;
         for index in run.candidates.clone() {
             let candidate = &batch.candidates[index];
             if !batch.authentic[index] {
@@ -246,9 +253,12 @@ impl Delivery {
                 counters.drop_packets(EngineReason::InnerPacketMalformed, 1);
                 continue;
             };
-            if !routes.is_allowed(ip.source, &receiver.peer) {
-                counters.drop_packets(DropReason::SourceNotAllowed, 1);
-                continue;
+            if allowed_source != Some(ip.source) {
+                if !routes.is_allowed(ip.source, &receiver.peer) {
+                    counters.drop_packets(DropReason::SourceNotAllowed, 1);
+                    continue;
+                }
+                allowed_source = Some(ip.source);
             }
             if received.ecn == Ecn::Ce && !ecn::decapsulate(received.ecn, &mut packet[..ip.total_len]) {
                 counters.drop_packets(EngineReason::EcnInconsistent, 1);

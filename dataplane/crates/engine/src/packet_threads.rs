@@ -25,7 +25,7 @@ use crate::threads::{LaneThread, ThreadPlan};
 use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
 
 /// Receive buffers have room for a batch that is nearly full and one more receive.
-const INBOUND_BYTES: usize = FULL_BATCH_BYTES + RECEIVE_BYTES + 1024;
+const INBOUND_BYTES: usize = FULL_BATCH_BYTES + 2 * RECEIVE_BYTES + 1024;
 /// Batches between a bond's reader and an inline lane: enough for some milliseconds in which the lane's thread waits for
 /// its CPU.
 const HANDED_BATCHES: usize = 32;

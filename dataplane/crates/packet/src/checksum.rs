@@ -9,6 +9,8 @@
 use multiversion::multiversion;
 
 const WORD: usize = 8;
+/// The longest header has 60 bytes (RFC 791, RFC 9293).
+const MAX_HEADER_WORDS: usize = 7;
 
 /// Add `bytes` to a partial sum. An odd last byte counts as if a zero byte followed.
 #[must_use]
@@ -85,14 +87,15 @@ fn fold_32(sum: u64) -> u64 {
     (sum & 0xffff_ffff) + (sum >> 32)
 }
 
-/// Sum of words, below 2^34.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+/// Sum of words, below 2^34. A header is summed at once: to choose the code for it would take longer.
+#[inline]
 fn sum_words(words: &[[u8; WORD]]) -> u64 {
-    let mut sum = WordSum::default();
-    for word in words {
-        sum.add(*word);
-    }
-    sum.total()
+    if words.len() <= MAX_HEADER_WORDS { WordSum::of(words).total() } else { sum_many_words(words) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn sum_many_words(words: &[[u8; WORD]]) -> u64 {
+    WordSum::of(words).total()
 }
 
 /// The same while copying; both have the same length.
@@ -116,6 +119,15 @@ struct WordSum {
 
 // Inlined into the code for each instruction set.
 impl WordSum {
+    #[inline(always)]
+    fn of(words: &[[u8; WORD]]) -> Self {
+        let mut sum = Self::default();
+        for word in words {
+            sum.add(*word);
+        }
+        sum
+    }
+
     #[inline(always)]
     fn add(&mut self, word: [u8; WORD]) {
         let word = u64::from_ne_bytes(word);
