@@ -37,6 +37,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// `None`: not TCP or UDP, or a fragment, or hidden behind IPv6 extension headers.
+    #[inline(always)] // through memory, the fields would be read back wider than they were written, which stalls
     pub(super) fn parse(buffer: &[u8], span: Span, offload: TunOffload) -> Option<Self> {
         let bytes = &buffer[span.range()];
         let layout = inner::layout(bytes).ok()?;
@@ -106,6 +107,7 @@ impl Candidate {
     }
 }
 
+#[inline(always)]
 fn flow_key(bytes: &[u8], is_ipv6: bool, is_tcp: bool, transport: &[u8]) -> FlowKey {
     let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
     let addresses = if is_ipv6 { [word(8), word(16), word(24), word(32)] } else { [word(12), 0, 0, 0] };
