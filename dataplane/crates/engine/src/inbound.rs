@@ -300,3 +300,22 @@ fn note_peer(run: &Run, receiver: &Receiver, shared: &Shared, now: Instant) {
         shared.wake_control();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wirelane_io::MemoryPlacement;
+
+    #[test]
+    fn a_batch_knows_whether_a_super_packet_goes_on() {
+        let mut batch = InboundBatch::new(Buffer::new(4 * RECEIVE_BYTES, MemoryPlacement::default()).unwrap());
+        assert!(!batch.ends_in_full_run());
+        let from = Endpoint::new("198.18.0.1:1".parse().unwrap());
+        // 47 datagrams of 1,452 bytes are sent as 45 and 2, because one send carries no more.
+        for (datagrams, goes_on) in [(45, true), (2, false), (45, true), (30, false)] {
+            let span = Span::new(0, datagrams * 1452);
+            batch.add(Received { span, segment_len: 1452, from, ecn: Ecn::NotEct, truncated: false });
+            assert_eq!(batch.ends_in_full_run(), goes_on, "{datagrams} datagrams");
+        }
+    }
+}
