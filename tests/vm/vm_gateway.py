@@ -93,6 +93,20 @@ class Machine:
         except subprocess.TimeoutExpired:
             return False
 
+    def boot_id(self) -> str:
+        """Other after each boot; empty while the machine is out of reach."""
+        try:
+            return self.ssh("cat /proc/sys/kernel/random/boot_id", timeout_s=25).stdout.strip()
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def wait_other_boot(self, boot_id: str, timeout_s: float) -> None:
+        """Returns as soon as the machine has booted anew and answers."""
+        deadline = time.monotonic() + timeout_s
+        while self.boot_id() in ("", boot_id):
+            assert time.monotonic() < deadline, f"not back within {timeout_s} s"
+            time.sleep(1)
+
     def wait_reachable(self, timeout_s: float) -> None:
         """Returns as soon as a new connection comes about; fails the test when none does."""
         deadline = time.monotonic() + timeout_s
