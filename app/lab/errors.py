@@ -31,7 +31,7 @@ def failure_of(result: PlaybookResult) -> LabError:
     """The error that the failed tasks stand for.
 
     A host out of reach outweighs everything, since it explains everything; then the gateway that blames the candidate,
-    because the other one often sees no more than a broken conversation.
+    because the other one often sees no more than a broken conversation. What is the lab's fault is told of each host.
     """
     unreachable = [task for task in result.failed if task.event == "runner_on_unreachable"]
     if unreachable:
@@ -44,9 +44,19 @@ def failure_of(result: PlaybookResult) -> LabError:
     failures = [(task, _agent_failure(task)) for task in result.failed]
     failures.sort(key=lambda pair: pair[1].blame != "candidate")
     task, failure = failures[0]
-    kind = CandidateFailed if failure.blame == "candidate" else LabError
+    if failure.blame == "candidate":
+        return CandidateFailed(_told(task, failure), hint=failure.hint, detail=failure.detail or result.output)
+    # What both hosts lack is said of both, so that it can be put right in one go.
+    return LabError(
+        "; ".join(_told(*pair) for pair in failures if pair[0].task == task.task),
+        hint=next((other.hint for _, other in failures if other.hint), ""),
+        detail="\n".join(other.detail for _, other in failures if other.detail) or result.output,
+    )
+
+
+def _told(task: TaskResult, failure: AgentFailure) -> str:
     where = f"gateway {task.host}" if task.host in ("a", "b") else "this machine"
-    return kind(f"{where}: {failure.message}", hint=failure.hint, detail=failure.detail or result.output)
+    return f"{where}: {failure.message}"
 
 
 def _agent_failure(task: TaskResult) -> AgentFailure:

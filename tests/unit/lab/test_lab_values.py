@@ -100,6 +100,12 @@ def test_the_gateway_that_blames_the_candidate_is_heard() -> None:
     assert raised.message == "gateway b: wirelane died"
 
 
+def test_what_both_hosts_lack_is_said_of_both() -> None:
+    tasks = (failed("b", error=error("lab", "no route")), failed("a", error=error("lab", "wg is missing")))
+    raised = failure_of(PlaybookResult(tasks, ""))
+    assert raised.message == "gateway b: no route; gateway a: wg is missing"
+
+
 def test_a_host_out_of_reach_explains_everything() -> None:
     tasks = (failed("b", error=error("candidate", "died")), failed("a", "runner_on_unreachable", msg="no namespace"))
     raised = failure_of(PlaybookResult(tasks, "output"))
