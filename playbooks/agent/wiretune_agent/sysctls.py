@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from wiretune_agent.errors import AgentError
 
 SNAPSHOT = "sysctl-snapshot.json"
 FORWARDING = "net.ipv4.ip_forward"
+SENDS_REDIRECTS = "net.ipv4.conf.all.send_redirects"
+"""In-tree WireGuard turns it off for the whole host as its first device comes up (wg_open), and never on again."""
 
 
 def read(name: str) -> str:
@@ -33,8 +36,10 @@ def apply(settings: Mapping[str, str], state_folder: Path) -> None:
     path = state_folder / SNAPSHOT
     snapshot: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     before = {name: read(name) for name in settings}
+    along = [SENDS_REDIRECTS]
     if before.get(FORWARDING) != settings.get(FORWARDING):
-        before |= {name: read(name) for name in _changed_by_forwarding()}
+        along += _changed_by_forwarding()
+    before |= {name: read(name) for name in along if os.access(_path(name), os.W_OK)}
     new = {name: value for name, value in before.items() if name not in snapshot}
     if new:
         path.write_text(json.dumps(snapshot | new))

@@ -273,19 +273,22 @@ def test_sysctls_are_restored(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes settings of the kernel, in a namespace of its own")
-def test_what_forwarding_resets_is_restored(tmp_path: Path) -> None:
-    """A hardened host stays one, and an interface that forwarded by itself goes on doing so; one with a dot, too."""
+def test_what_changes_along_is_restored(tmp_path: Path) -> None:
+    """A hardened host stays one, and an interface that forwarded by itself goes on doing so; one with a dot, too. What
+    WireGuard in the kernel turns off comes back."""
     call = (
         "import subprocess, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "from wiretune_agent import sysctls as s\n"
         "for link in ('eth0.100', 'gone'):\n"
         "    subprocess.run(['ip', 'link', 'add', link, 'type', 'veth'], check=True)\n"
         "wanted = {'net.ipv4.ip_forward': '0', 'net.ipv4.conf.all.accept_redirects': '0',\n"
-        "          'net.ipv4.conf.lo.forwarding': '1', 'net.ipv4.conf.eth0/100.forwarding': '1'}\n"
+        "          'net.ipv4.conf.lo.forwarding': '1', 'net.ipv4.conf.eth0/100.forwarding': '1',\n"
+        "          'net.ipv4.conf.all.send_redirects': '1'}\n"
         "for name, value in wanted.items(): s.write(name, value)\n"
         "s.write('net.ipv4.conf.gone.forwarding', '1')\n"
         "folder = Path(sys.argv[2]); s.apply({'net.ipv4.ip_forward': '1'}, folder)\n"
         "assert s.read('net.ipv4.conf.default.forwarding') == '1'\n"
+        "s.write('net.ipv4.conf.all.send_redirects', '0')\n"
         "subprocess.run(['ip', 'link', 'delete', 'gone'], check=True); s.restore(folder)\n"
         "print({name: s.read(name) for name in wanted} == wanted, s.read('net.ipv4.conf.default.forwarding'))\n"
     )
