@@ -12,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.candidate import GATEWAYS, Candidate, Gateway, parse_cpulist
 from tuner.samples import Reference, Sample
 
+# Judgements, fitted to nothing: what is saturated waits now and then all the same, for the other end, a full window or
+# the pauses of iperf3, and /proc counts in ticks of 10 ms. A thread waits most, since it alone serves its queue; a CPU
+# least, since other threads fill its gaps.
 SATURATED_CPUS = 0.92
-"""Mean busy ratio of a host's CPUs above which they are all said to be busy. iperf3's own pauses keep it below 1."""
+"""Mean busy ratio of a host's CPUs above which they are all said to be busy."""
 SATURATED_THREAD = 0.88
 SATURATED_CPU = 0.95
 AT_THE_LINK = 0.92

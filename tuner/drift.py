@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,8 @@ _AMPLITUDES = (0.02, 0.05, 0.15)
 _LENGTHS_S = (60.0, 300.0, 1500.0)
 _WORTH_LOG_LIKELIHOOD = 1.5
 """A drift must explain the baseline's blocks so much better than none before it is believed."""
+_STEP_WEIGHT = 2 / 3
+"""Degrees of freedom of a step of the series: steps share their blocks (von Neumann's estimator)."""
 
 
 class Trend:
@@ -64,14 +66,20 @@ def _log_likelihood(
     return float(-0.5 * (values - mean) @ alpha - np.log(np.diag(lower)).sum()), mean, alpha
 
 
-def noise_sd(groups: Sequence[Sequence[float]], prior_sd: float, prior_weight: float) -> tuple[float, float]:
-    """Noise of one block's log merit and the degrees of freedom behind it, from candidates measured several times.
+def noise_sd(
+    groups: Sequence[Sequence[float]], series: Sequence[float], prior_sd: float, prior_weight: float
+) -> tuple[float, float]:
+    """Noise of one block's log merit and the degrees of freedom behind it, from candidates measured several times in a
+    row, and from one that was measured now and then: from each block of the series to the next, drift is small.
+
+    A race repeats the fewer blocks the less noise it believes in; the series goes on whatever is believed, so that a
+    start that looked quiet by chance is found out.
 
     Robust: half of the deviations decide, so that a disturbed block in a few does not blow it up; a prior carries the
     start, where hardly anything was repeated.
     """
     deviations: list[float] = []
-    freedom = 0
+    freedom = 0.0
     for group in groups:
         if len(group) > 1:
             centre = float(np.mean(group)) if len(group) < 3 else float(np.median(group))
@@ -79,6 +87,8 @@ def noise_sd(groups: Sequence[Sequence[float]], prior_sd: float, prior_weight: f
             stretch = math.sqrt(len(group) / (len(group) - 1))
             deviations += [abs(value - centre) * stretch for value in group]
             freedom += len(group) - 1
+    deviations += [abs(later - earlier) / math.sqrt(2) for earlier, later in pairwise(series)]
+    freedom += _STEP_WEIGHT * max(0, len(series) - 1)
     if not freedom:
         return prior_sd, prior_weight
     robust = float(np.median(deviations)) / 0.6745

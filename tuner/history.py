@@ -37,9 +37,9 @@ class ProcedureSettings(_Value):
     repeats: int = Field(4, ge=1, le=50, description="most blocks a trial; without racing every trial gets as many")
     baseline_blocks: int = Field(3, ge=1, le=50, description="blocks of the baseline before the search")
     baseline_every: int = Field(5, ge=1, le=1000, description="trials between two baseline blocks, to see drift")
-    finalists: int = Field(3, ge=1, le=10, description="best candidates that enter the playoff")
+    finalists: int = Field(5, ge=1, le=10, description="most candidates that a round of the playoff measures")
     playoff_rounds: int = Field(
-        6, ge=1, le=100, description="most rounds of finalists and baseline; they choose the best"
+        12, ge=1, le=100, description="most rounds of finalists and baseline; they choose the best"
     )
     verdict_rounds: int = Field(8, ge=3, le=1000, description="rounds of best and baseline; only these are reported")
     explain_rounds: int = Field(

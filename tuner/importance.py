@@ -69,13 +69,22 @@ class ScoredTrial:
     score: float
 
 
-def importance(trials: Sequence[ScoredTrial], tunables: Sequence[Mapping[str, Any]]) -> Importance:
-    """Importance of the tunables (as `SearchSpace.describe` lists them), from trials that were measured."""
+def importance(
+    trials: Sequence[ScoredTrial],
+    tunables: Sequence[Mapping[str, Any]],
+    broken: Sequence[Mapping[str, str | int]] = (),
+) -> Importance:
+    """Importance of the tunables (as `SearchSpace.describe` lists them), from trials that were measured. `broken`:
+    parameters of those that could not be; they have no place in the shares, and what they have in common is said."""
     found = [_one(trials, str(tunable["name"]), str(tunable["label"])) for tunable in tunables]
     corrected = _holm([one.p_value for one in found])
     judged = [_judged(one, p, trials) for one, p in zip(found, corrected, strict=True)]
     judged.sort(key=lambda one: -1.0 if one.share is None else one.share, reverse=True)
-    return Importance(tunables=tuple(judged), trials=len(trials), words=_in_words(judged, len(trials)))
+    return Importance(
+        tunables=tuple(judged),
+        trials=len(trials),
+        words=_in_words(judged, len(trials)) + _of_the_broken(trials, tunables, broken),
+    )
 
 
 def ranking(trials: Sequence[ScoredTrial]) -> dict[str, float]:
@@ -182,3 +191,21 @@ def _in_words(tunables: Sequence[TunableImportance], trials: int) -> str:
     names = ", ".join(f"{one.label} ({one.share:.0%} of the variation)" for one in clear)
     rest = "" if len(clear) == len(tunables) else " Of the others these trials say nothing for sure."
     return f"Over {trials} measured trials {names} clearly mattered.{rest}"
+
+
+def _of_the_broken(
+    trials: Sequence[ScoredTrial],
+    tunables: Sequence[Mapping[str, Any]],
+    broken: Sequence[Mapping[str, str | int]],
+) -> str:
+    """What the broken trials have in common that no measured one has."""
+    if not broken:
+        return ""
+    words = f" {len(broken)} that broke {'is' if len(broken) == 1 else 'are'} not counted"
+    shared = set(broken[0].items()).intersection(*(params.items() for params in broken))
+    shared -= {value for trial in trials for value in trial.params.items()}
+    labels = {str(tunable["name"]): str(tunable["label"]) for tunable in tunables}
+    named = ", ".join(f"{labels.get(name, name)} {value}" for name, value in sorted(shared))
+    if len(broken) < LEAST_SPARE_TRIALS or not named:
+        return words + "."
+    return f"{words}; all of them, and none that could be measured, had {named}."

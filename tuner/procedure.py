@@ -15,6 +15,7 @@ recorded.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,8 +30,10 @@ from tuner.importance import ScoredTrial, ranking
 from tuner.objectives import OBJECTIVES, BlockMetrics, Objective, median_metrics
 from tuner.outcomes import Failed, Infeasible, Measured
 from tuner.playoff import Playoff
+from tuner.progress import Remaining
 from tuner.standings import Estimate, Standing, Standings
 from tuner.statistics import LEAST_PAIRS, Verdict, drift_percent_per_hour
+from tuner.tunables import Params
 from tuner.verdict import compare
 
 FAILED_BLOCKS_IN_A_ROW = 3
@@ -227,7 +230,9 @@ class Procedure:
         """True when only the time that confirming needs is left of the budget."""
         if self.settings.time_budget_s is None:
             return False
-        return elapsed_s + self._confirm_blocks() * _mean_duration_s(history) >= self.settings.time_budget_s
+        # Half of a short budget is for searching; the playoff then ends early.
+        confirm_s = min(self._confirm_blocks() * _mean_duration_s(history), self.settings.time_budget_s / 2)
+        return elapsed_s + confirm_s >= self.settings.time_budget_s
 
     def _nothing_better_is_likely(self, history: History) -> bool:
         """True when the search expected next to nothing of any further trial, several times in a row."""
@@ -251,13 +256,13 @@ class Procedure:
     # -- confirming -----------------------------------------------------------------------------------------------
 
     def _confirm(self, history: History, elapsed_s: float) -> Step:
-        finalists = self.finalists(history)
-        if not finalists:
+        contenders = self._contenders(history)
+        if not self.finalists(history):
             return Finish(
                 "nothing_feasible", "no trial could be measured; there is nothing to compare the baseline with"
             )
-        if len(finalists) > 1 and not any(block.phase == "verdict" for block in history.blocks):
-            step = self._playoff_block(finalists, history)
+        if len(contenders) > 1 and not any(block.phase == "verdict" for block in history.blocks):
+            step = self._playoff_block(contenders, history)
             if step is not None and not self._out_of_playoff_time(step, history, elapsed_s):
                 return step
         best = self.best(history)
@@ -272,27 +277,25 @@ class Procedure:
         return explain or Finish("complete", _COMPARED)
 
     def _out_of_playoff_time(self, step: MeasureBlock, history: History, elapsed_s: float) -> bool:
-        """True when a round has been played and only the time that the verdict needs is left of the budget."""
+        """True when a round has been played and only the time that verdict and explanation need is left."""
         if self.settings.time_budget_s is None or step.index == 0:
             return False
-        verdict_s = 2 * self.settings.verdict_rounds * _mean_duration_s(history)
-        return elapsed_s + verdict_s >= self.settings.time_budget_s
+        after = 2 * self.settings.verdict_rounds + self._longest_explanation_blocks
+        return elapsed_s + after * _mean_duration_s(history) >= self.settings.time_budget_s
 
-    def _playoff_block(self, finalists: Sequence[int], history: History) -> MeasureBlock | None:
-        """The next block of the playoff: rounds of the baseline and of those that can still win."""
-        playoff = self._playoff(finalists, history)
-        for index in range(self.settings.playoff_rounds):
-            arms = playoff.racing_in(index) if self.settings.racing else tuple(finalists)
+    def _playoff_block(self, contenders: Sequence[int], history: History) -> MeasureBlock | None:
+        """The next block of the playoff: rounds of the baseline, the leader and those that may well beat it."""
+        seats = self.settings.finalists
+        playoff = Playoff(self._standings(history), history, tuple(contenders), seats)
+        # Rounds before the last one that was begun are over.
+        for index in range(max(0, playoff.rounds - 1), self.settings.playoff_rounds):
+            arms = playoff.arms(index) if self.settings.racing else tuple(contenders[:seats])
             if len(arms) < 2:
                 return None
             step = self._round_block(history, "playoff", (None, *arms), index)
             if step is not None:
                 return step
         return None
-
-    def _playoff(self, finalists: Sequence[int], history: History) -> Playoff:
-        out = frozenset(number for number in finalists if self._broke(history, number))
-        return Playoff(self._standings(history), history, tuple(finalists), out)
 
     def _rounds(self, history: History, phase: Phase, arms: Sequence[Arm], rounds: int) -> MeasureBlock | None:
         """The next block of a randomised complete block design: every arm once a round, in an order drawn by seed."""
@@ -315,32 +318,36 @@ class Procedure:
         return None
 
     def finalists(self, history: History) -> tuple[int, ...]:
-        """Trial numbers of the best distinct candidates of the search, best first, by their posterior mean.
+        """Trial numbers of the best distinct candidates of the search, best first, by their posterior mean."""
+        return self._ranked(history)[: self.settings.finalists]
 
-        The baseline is its own arm; a trial of the very same candidate is a finalist only when the search had nothing
+    def _ranked(self, history: History) -> tuple[int, ...]:
+        """Every distinct candidate of the search.
+
+        The baseline is its own arm; a trial of the very same candidate is among them only when the search had nothing
         else to offer (an A/A study).
         """
-        ranked: list[int] = []
-        seen: set[str] = set()
+        ranked: dict[str, int] = {}
         for number in self._standings(history).ranking:
-            key = history.trials_by_number[number].candidate.key
-            if key not in seen:
-                seen.add(key)
-                ranked.append(number)
-        others = [n for n in ranked if history.trials_by_number[n].candidate.key != self.baseline.key]
-        return tuple((others or ranked)[: self.settings.finalists])
+            ranked.setdefault(history.trials_by_number[number].candidate.key, number)
+        others = tuple(number for key, number in ranked.items() if key != self.baseline.key)
+        return others or tuple(ranked.values())
+
+    def _contenders(self, history: History) -> tuple[int, ...]:
+        """Those that may be measured again, best first: all that did not break, or, with one finalist, that one."""
+        ranked = self._ranked(history) if self.settings.finalists > 1 else self.finalists(history)
+        return tuple(number for number in ranked if not self._broke(history, number))
 
     def best(self, history: History) -> int | None:
-        """Trial number of the finalist that is best by search and playoff together; None when each of them broke.
+        """Trial number of the contender that is best by search and playoff together; None when each of them broke.
 
         Search and playoff are weighed by how much is known from each, and the search's luck is taken out of it before:
         see `Standings.posterior`.
         """
-        finalists = self.finalists(history)
-        left = [number for number in finalists if not self._broke(history, number)]
-        if len(left) < 2:
-            return left[0] if left else None
-        return self._playoff(finalists, history).best
+        contenders = self._contenders(history)
+        if len(contenders) < 2:
+            return contenders[0] if contenders else None
+        return Playoff(self._standings(history), history, contenders, self.settings.finalists).best
 
     def standings(self, history: History) -> tuple[Standing, ...]:
         """How every trial stands: its interval, its chance to win, and whether it was stopped; never a result."""
@@ -352,6 +359,8 @@ class Procedure:
         if any(isinstance(block.outcome, Infeasible) for block in history.of(arm, *phases)):
             return True
         if not isinstance(arm, int):
+            return False
+        if not self.settings.constraints or not history.of(arm, "playoff"):
             return False
         # What the verdict's blocks say of a constraint is reported; it does not choose another winner.
         outcome = history.judged(arm, self.settings.constraints, "search", "playoff")
@@ -385,13 +394,20 @@ class Procedure:
         return ablation_path(verdict.baseline, verdict.best, ranking(self.scored_trials(history)))
 
     def scored_trials(self, history: History) -> tuple[ScoredTrial, ...]:
-        """Parameters and score of every trial that the search measured."""
-        outcomes = [(trial, history.trial_outcome(trial.number)) for trial in history.trials if trial.params]
-        return tuple(
-            ScoredTrial(trial.params, self.objective.score(outcome.metrics))
-            for trial, outcome in outcomes
-            if isinstance(outcome, Measured)
-        )
+        """Parameters of every trial that the search measured, those that violate a constraint among them, and its gain
+        over the baseline of that time."""
+        standings = self._standings(history)
+        scores = [
+            (trial.params, standings.merit(trial.number))
+            for trial in history.trials
+            if trial.params and isinstance(history.trial_outcome(trial.number), Measured)
+        ]
+        return tuple(ScoredTrial(params, math.exp(merit)) for params, merit in scores if merit is not None)
+
+    def broken_trials(self, history: History) -> tuple[Params, ...]:
+        """Parameters of the trials that broke: they have no score."""
+        broke = (trial for trial in history.trials if isinstance(history.trial_outcome(trial.number), Infeasible))
+        return tuple(trial.params for trial in broke if trial.params)
 
     def ablation(self, history: History, *, finished: bool) -> Ablation | None:
         """The ablation path as far as it is measured; None before the verdict."""
@@ -468,28 +484,8 @@ class Procedure:
         return step.phase if isinstance(step, MeasureBlock) else "search"
 
     def _blocks_remaining(self, history: History, elapsed_s: float) -> int:
-        settings = self.settings
-
-        def settled(*phases: Phase) -> int:
-            return sum(block.phase in phases and not isinstance(block.outcome, Failed) for block in history.blocks)
-
-        playoff = settings.playoff_rounds * (settings.finalists + 1)
-        confirm = max(0, playoff - settled("playoff")) + max(0, 2 * settings.verdict_rounds - settled("verdict"))
-        if settled("verdict"):
-            confirm = 2 * settings.verdict_rounds - settled("verdict")
-        confirm += self._explain_blocks_remaining(history)
-        if self._search_is_over(history, elapsed_s):
-            return max(0, confirm)
-        search = settings.trials * settings.repeats + settings.trials // settings.baseline_every
-        planned = settings.baseline_blocks + search
-        return max(0, planned - settled("baseline", "search")) + confirm
-
-    def _explain_blocks_remaining(self, history: History) -> int:
-        """Before the verdict is complete: as for the longest path."""
-        if not any(block.phase == "explain" for block in history.blocks):
-            return self._longest_explanation_blocks
-        done = sum(block.phase == "explain" and not isinstance(block.outcome, Failed) for block in history.blocks)
-        return max(0, self.settings.explain_rounds * (len(self.path(history)) + 1) - done)
+        path_steps = len(self.path(history)) if self.verdict(history) is not None else None
+        return Remaining(self.settings, history, self._search_is_over(history, elapsed_s), path_steps).blocks
 
 
 def _paired(history: History, best: int) -> list[tuple[BlockMetrics, BlockMetrics]]:

@@ -155,7 +155,16 @@ class SearchSpace:
 
     def canonical(self, candidate: Candidate) -> Candidate:
         """The representative of the candidates that behave like this one on these hosts."""
-        return canonical(candidate, self.topologies, shared_machine=self.shared_machine, mirror=self.symmetric_traffic)
+        if candidate.key in self._canonical_keys:
+            return candidate
+        form = canonical(candidate, self.topologies, shared_machine=self.shared_machine, mirror=self.symmetric_traffic)
+        self._canonical_keys.add(form.key)
+        return form
+
+    @cached_property
+    def _canonical_keys(self) -> set[str]:
+        """Of representatives: what a search hands out comes back to be told, charted and compared."""
+        return set()
 
     def params_of(self, candidate: Candidate) -> Params:
         """The parameters that give this candidate, for warm starts and charts. Raises ValueError where none do."""
@@ -355,7 +364,7 @@ class SearchSpace:
         params: Params = {}
         for tunable in self.tunables:
             index, digit = divmod(index, len(tunable.choices))
-            if tunable.applies(params):
+            if tunable.applies_when is None or tunable.applies(params):
                 params[tunable.name] = tunable.choices[digit]
         return params
 

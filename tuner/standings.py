@@ -94,10 +94,10 @@ class Standings:
     @cached_property
     def _noise(self) -> tuple[float, float]:
         """Standard deviation of one block's log score, and degrees of freedom. Blocks of a trial follow one another, so
-        that drift is no part of it; those of the baseline's start do as well."""
-        groups: list[list[float]] = [self._raw_scores(self.history.of(None, "baseline"))]
-        groups += [self._raw_scores(blocks) for blocks in self._blocks.values()]
-        return noise_sd(groups, _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT)
+        that drift is no part of it."""
+        groups = [self._raw_scores(blocks) for blocks in self._blocks.values()]
+        series = self._raw_scores(self.history.of(None, "baseline", "search"))
+        return noise_sd(groups, series, _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT)
 
     @property
     def noise_sd(self) -> float:
@@ -151,6 +151,11 @@ class Standings:
         if not scores.size:
             return None
         return _Arm(number, huber_mean(scores, self.noise_sd), self.noise_sd / math.sqrt(scores.size), scores.size)
+
+    def merit(self, number: int) -> float | None:
+        """Mean log merit of a trial over the baseline of that time, feasible or not; None where it was not measured."""
+        arm = self._arm(number)
+        return None if arm is None else arm.mean
 
     @cached_property
     def arms(self) -> dict[int, _Arm]:

@@ -94,7 +94,9 @@ class Tunable:
 
     def applies(self, params: Mapping[str, Choice]) -> bool:
         """Whether it exists, given the tunables before it."""
-        return all(params.get(name) in values for name, values in (self.applies_when or {}).items())
+        if self.applies_when is None:  # asked ten thousand times a trial
+            return True
+        return all(params.get(name) in values for name, values in self.applies_when.items())
 
 
 def custom_placements(narrowing: Narrowing) -> dict[str, GatewayCpuSets]:

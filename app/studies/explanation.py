@@ -34,7 +34,7 @@ def explanation_of(study: Study) -> Explanation | None:
         for trial in (baseline, best if study.verdict else None)
     ]
     return Explanation(
-        importance=importance(procedure.scored_trials(history), space.describe()),
+        importance=importance(procedure.scored_trials(history), space.describe(), procedure.broken_trials(history)),
         ablation=procedure.ablation(history, finished=finished) if study.verdict else None,
         bottleneck_baseline=limits[0],
         bottleneck_best=limits[1],

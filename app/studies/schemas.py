@@ -77,9 +77,11 @@ class StudyCreate(BaseModel):
     repeats: int = Field(
         4, ge=1, le=50, description="most blocks a trial during the search; without racing every trial gets as many"
     )
-    finalists: int = Field(3, ge=1, le=10, description="best candidates that are measured again beside the baseline")
+    finalists: int = Field(
+        5, ge=1, le=10, description="most candidates that a round of the playoff measures beside the baseline"
+    )
     playoff_rounds: int = Field(
-        6, ge=1, le=100, description="most interleaved rounds that choose the best of the finalists"
+        12, ge=1, le=100, description="most interleaved rounds that choose the best; fewer where it is clear"
     )
     verdict_rounds: int = Field(
         8, ge=3, le=1000, description="fresh interleaved rounds of best and baseline; only these are reported"

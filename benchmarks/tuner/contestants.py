@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -52,7 +53,9 @@ class _Bench:
     """A simulated testbed in simulated time."""
 
     def __init__(self, testbed: Testbed, seed: int) -> None:
-        self._testbed, self._simulation = testbed, Simulation(testbed.model, testbed.noise, seed)
+        # Noise of its own on every testbed: with the same seeds the rows of a table would not be independent.
+        noise_seed = zlib.crc32(f"{testbed.name} {seed}".encode())
+        self._testbed, self._simulation = testbed, Simulation(testbed.model, testbed.noise, noise_seed)
         self.elapsed_s = 0.0
 
     def block(self, candidate: Candidate) -> Measured:

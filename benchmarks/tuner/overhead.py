@@ -1,4 +1,5 @@
-"""How long the search itself takes: ask and tell of a long study, real time on this machine."""
+"""How long the search itself takes: ask and tell of a long study, real time on this machine. Part of `make
+bench-tuner`; alone: `python -m benchmarks.tuner.overhead`."""
 
 from __future__ import annotations
 
@@ -45,3 +46,7 @@ def print_table(trials: int) -> None:
     for name, times_s in (("ask", asks), ("tell", tells)):
         last = [1e3 * seconds for seconds in times_s[-_WINDOW:]]
         print_row([name, f"{median(last):.1f}", f"{max(last):.1f}", f"{FLOOR_MS}"])
+
+
+if __name__ == "__main__":
+    print_table(1000)

@@ -11,7 +11,7 @@ from benchmarks.tuner.testbeds import Testbed
 
 MOST_TRIALS = 600
 """A search that has tried nothing near the optimum counts as this many trials."""
-FIXED_BLOCKS = (1, 2, 3, 4)
+FIXED_BLOCKS = (2, 4, 8)
 CONTESTANTS = ("ours", "plain Optuna", "random", "grid")
 Found = dict[str, dict[str, list[Run]]]
 _ALL = "all"

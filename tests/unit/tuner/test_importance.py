@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,30 @@ def test_a_conditional_tunable_counts_only_for_what_it_varies() -> None:
     shares = by_name(importance([*inline, *pipelined], TUNABLES))
     assert shares["mode"] == pytest.approx(1, abs=0.01)
     assert shares["workers"] == pytest.approx(0, abs=0.01)
+
+
+def test_trials_that_broke_are_named_by_what_they_share_and_change_no_share() -> None:
+    measured = random_trials(np.random.default_rng(1), 30, lanes_effect=0.1, noise=0.02)
+    broken = [{**one.params, "lanes": 64} for one in measured[:3]]
+    without, found = importance(measured, TUNABLES), importance(measured, TUNABLES, broken)
+    assert found.tunables == without.tunables
+    assert found.words == without.words + (
+        " 3 that broke are not counted; all of them, and none that could be measured, had Lanes 64."
+    )
+    assert importance(measured, TUNABLES, broken[:1]).words == without.words + " 1 that broke is not counted."
+
+
+def test_a_race_that_stops_losers_early_makes_no_tunable_clear_where_none_matters() -> None:
+    """Means of few blocks are noisier, and low by selection; both hit all values of a tunable alike."""
+    rng = np.random.default_rng(8)
+    clear = 0
+    for _ in range(400):
+        best, raced = -9.0, []
+        for one in random_trials(rng, 30, lanes_effect=0.0, noise=0.0):
+            blocks = [rng.normal(0, 0.1)]
+            while len(blocks) < 4 and np.mean(blocks) > best - 0.05:
+                blocks.append(rng.normal(0, 0.1))
+            best = max(best, float(np.mean(blocks)))
+            raced.append(ScoredTrial(one.params, math.exp(float(np.mean(blocks)))))
+        clear += any(tunable.certainty == "clear" for tunable in importance(raced, TUNABLES).tunables)
+    assert clear <= 0.05 * 400 + 3 * (0.05 * 0.95 * 400) ** 0.5

@@ -54,7 +54,7 @@ def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> N
     counts = Counter(phases)
     assert counts["baseline"] == 3
     assert 8 + 1 <= counts["search"] < 8 * 4 + 1, "the baseline once after five trials, and losers get fewer blocks"
-    assert counts["playoff"] <= 6 * 4
+    assert counts["playoff"] <= 12 * 6
     assert counts["verdict"] == 2 * 4
     path = one.procedure.path(one.history)
     assert counts["explain"] == (4 * (len(path) + 1) if len(path) > 1 else 0), "four rounds of the path"
@@ -73,7 +73,7 @@ def test_a_study_goes_through_its_phases_and_finds_the_gain(tmp_path: Path) -> N
 def test_rounds_measure_every_arm_once_in_an_order_that_varies(tmp_path: Path) -> None:
     one = study(tmp_path, playoff_rounds=6, verdict_rounds=6, racing=False)
     one.run()
-    for phase, arms in (("playoff", 4), ("verdict", 2)):
+    for phase, arms in (("playoff", 6), ("verdict", 2)):
         rounds: dict[int, list[int | None]] = {}
         for block in one.history.blocks:
             if block.phase == phase:
@@ -256,18 +256,26 @@ def test_the_time_budget_leaves_room_for_confirming(tmp_path: Path) -> None:
 def test_progress_counts_down_to_nothing(tmp_path: Path) -> None:
     one = study(tmp_path, explain_rounds=0)
     assert one.procedure.progress(one.history, 0).remaining_s is None
-    remaining = []
+    totals = []
     for _ in one:
         progress = one.procedure.progress(one.history, one.elapsed_s)
-        remaining.append(progress.blocks_remaining)
+        totals.append(progress.blocks_done + progress.blocks_remaining)
         assert progress.trials_total == 8
-    assert remaining == sorted(remaining, reverse=True)
-    assert remaining[0] == 3 + 33 + 24 + 8 - 1
-    assert remaining[-1] == 0
+    assert totals[-1] == progress.blocks_done
+    assert max(totals) < 2 * totals[-1], "the most that the races may take was never likely"
     end = one.procedure.progress(one.history, one.elapsed_s)
     assert (end.phase, end.trials_done, end.blocks_done) == ("done", 8, len(one.history.blocks))
     assert end.best_ratio is not None
     assert end.best_ratio > 1
+
+
+def test_progress_is_exact_where_nothing_is_a_race(tmp_path: Path) -> None:
+    one = study(tmp_path, explain_rounds=0, racing=False, trials=6)
+    totals = set()
+    for _ in one:
+        progress = one.procedure.progress(one.history, one.elapsed_s)
+        totals.add(progress.blocks_done + progress.blocks_remaining)
+    assert totals == {len(one.history.blocks)}
 
 
 def test_pareto_studies_compare_the_mean_of_both_metrics(tmp_path: Path) -> None:

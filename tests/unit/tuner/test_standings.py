@@ -58,9 +58,17 @@ def test_the_noise_of_blocks_is_found_despite_disturbed_ones() -> None:
     groups = [list(rng.normal(0, 0.05, 3)) for _ in range(40)]
     for group in groups[::8]:
         group[0] -= 0.5
-    found, freedom = noise_sd(groups, 0.2, 1.0)
+    found, freedom = noise_sd(groups, (), 0.2, 1.0)
     assert found == pytest.approx(0.05, rel=0.35)
     assert freedom == 81
+
+
+def test_noise_is_found_where_nothing_was_repeated_since_the_baseline_was_measured_now_and_then() -> None:
+    rng = np.random.default_rng(4)
+    drifting = [list(np.linspace(0, 0.3, 11) + rng.normal(0, 0.2, 11)) for _ in range(200)]
+    found = [noise_sd([], series, 0.05, 1.0)[0] for series in drifting]
+    assert np.median(found) == pytest.approx(0.2, rel=0.15)
+    assert np.quantile(found, 0.05) > 0.1
 
 
 def test_a_wave_of_the_baseline_is_followed_and_noise_is_not() -> None:

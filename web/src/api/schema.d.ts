@@ -2608,14 +2608,14 @@ export interface components {
             repeats: number;
             /**
              * Finalists
-             * @description best candidates that are measured again beside the baseline
-             * @default 3
+             * @description most candidates that a round of the playoff measures beside the baseline
+             * @default 5
              */
             finalists: number;
             /**
              * Playoff Rounds
-             * @description most interleaved rounds that choose the best of the finalists
-             * @default 6
+             * @description most interleaved rounds that choose the best; fewer where it is clear
+             * @default 12
              */
             playoff_rounds: number;
             /**

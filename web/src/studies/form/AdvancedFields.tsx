@@ -17,8 +17,8 @@ type NumberName = "repeats" | "finalists" | "playoff_rounds" | "verdict_rounds" 
 
 const NUMBERS: readonly { name: NumberName; field: string; label: string; hint: string; unit?: string; placeholder?: string }[] = [
   { name: "repeats", field: "repeats", label: "Repeats", hint: "Most blocks a trial; one that cannot win gets fewer." },
-  { name: "finalists", field: "finalists", label: "Finalists", hint: "Best candidates that enter the playoff." },
-  { name: "playoff_rounds", field: "playoff_rounds", label: "Playoff rounds", hint: "At most; they choose one finalist." },
+  { name: "finalists", field: "finalists", label: "Finalists", hint: "At most so many in a round of the playoff." },
+  { name: "playoff_rounds", field: "playoff_rounds", label: "Playoff rounds", hint: "At most; they choose the winner." },
   { name: "verdict_rounds", field: "verdict_rounds", label: "Verdict rounds", hint: "Fresh and interleaved; only these are reported." },
   { name: "explain_rounds", field: "explain_rounds", label: "Path rounds", hint: "Measure each change from baseline to winner; 0: none." },
   {
