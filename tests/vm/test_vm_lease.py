@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vm_gateway import Machine
+from vm_gateway import Machine, different
 
 from app.lab.driver import ProvisionedTestbed
+from app.lab.ssh import SshDriver
 from app.lab.vm import VmDriver
 from tuner.candidate import Candidate
 
 HEALS_WITHIN_S = 300.0
+REBOOTS_WITHIN_S = 300.0
 REPOSITORY = Path(__file__).parents[2]
 CONTROLLER = """
 from app.lab import gateway_pair
@@ -106,3 +108,26 @@ def test_a_killed_controller_leaves_hosts_that_heal(gateway_a: Machine, gateway_
     for machine, wanted in zip(machines, before, strict=True):
         machine.await_settings(wanted, HEALS_WITHIN_S)
         assert machine.output("systemctl list-units --no-legend --plain 'wiretune*'") == ""
+
+
+def of_any_boot(lines: list[str]) -> list[str]:
+    """Without what a kernel draws or derives from free memory as it boots."""
+    drawn = ("/proc/irq/", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
+    return [line for line in lines if not line.startswith((*drawn, "vm.user_reserve_kbytes"))]
+
+
+def test_a_rebooted_host_is_as_it_was(driver: VmDriver, gateway_a: Machine, provisioned: ProvisionedTestbed) -> None:
+    SshDriver.teardown(driver)
+    before = of_any_boot(gateway_a.everything())
+    driver.provision(lambda *_: None, lambda: False)
+    boot = gateway_a.boot_id()
+    gateway_a.agent("apply", candidate_variables(driver, 3600))
+    assert "wl0" in gateway_a.output("ip -o link")
+    # As if its power were cut: nothing says goodbye, this connection neither.
+    gateway_a.ssh("(sleep 1; systemctl reboot --force --force) >/dev/null 2>&1 &")
+    gateway_a.wait_other_boot(boot, REBOOTS_WITHIN_S)
+    assert different(of_any_boot(gateway_a.everything()), before) == []
+    assert gateway_a.ssh("ls /run/wiretune").returncode != 0
+    healed = driver.provision(lambda *_: None, lambda: False)
+    keys = [testbed.gateways["a"].host_key for testbed in (healed, provisioned)]
+    assert keys[0] == keys[1], "the host has another key"
