@@ -53,7 +53,11 @@ pub enum Place {
 impl FlowTable {
     /// `gap_ms`: a flow that is silent for longer may move.
     pub fn new(gap_ms: u32) -> Self {
-        let key = RandomState::new().hash_one(0) as u32;
+        Self::with_key(gap_ms, RandomState::new().hash_one(0) as u32)
+    }
+
+    /// With a key that is known: for who has to see the same table again.
+    pub fn with_key(gap_ms: u32, key: u32) -> Self {
         Self { sets: vec![Set::default(); SETS].into_boxed_slice(), gap_ms, key }
     }
 

@@ -35,6 +35,7 @@ mod tuning;
 
 pub use aead_rate::{AeadRate, aead_rate};
 pub use counters::{DropReason, Drops, EngineReason};
+pub use flows::{FlowTable, LaneId, Place};
 pub use lane::{ChangeError, Lane, StartError, open_tun};
 pub use lanes::{Lanes, Spread};
 pub use pipeline_rate::pipeline_rate;

@@ -2,10 +2,12 @@
 //! `tests/replay.rs` feeds them the corpus that it left, on every `cargo test`.
 #![forbid(unsafe_code)]
 
+mod flows;
 mod handshake;
 mod offload;
 mod text;
 
+pub use flows::flows;
 pub use handshake::handshake;
 pub use offload::{coalesce, inner, round_trip, split};
 pub use text::{config, control, uapi, words};
@@ -24,4 +26,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("words", words),
     ("control", control),
+    ("flows", flows),
 ];
