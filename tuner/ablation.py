@@ -26,6 +26,7 @@ _LABELS = {
     "engine": "engine",
     "mode": "mode",
     "lanes": "lanes",
+    "spread": "spread",
     "crypto_workers": "crypto workers",
     "threaded_napi": "threaded NAPI",
     "cpu_sets": "CPU sets",
@@ -36,7 +37,7 @@ _LABELS = {
     "host": "host settings",
 }
 # Fields that may have to change in the same step, since a candidate with only one of them changed is none.
-_BOUND = ("engine", "mode", "crypto_workers", "threaded_napi", "cpu_sets")
+_BOUND = ("engine", "mode", "spread", "crypto_workers", "threaded_napi", "cpu_sets")
 
 AblationState = Literal["measuring", "complete", "skipped"]
 
@@ -114,7 +115,9 @@ def _importance_of(field: str, importance: Mapping[str, float]) -> float:
 
 def _legal_move(at: Candidate, best: Candidate, changed: Sequence[str]) -> tuple[str, ...]:
     """The first changed field, and as few others as it takes; all that is left in the end, which is always legal."""
-    bound = [name for name in changed if name in _BOUND and name != changed[0]]
+    # A bond needs several lanes: its spread and their number may have to go together.
+    may_come = (*_BOUND, "lanes") if "spread" in changed else _BOUND
+    bound = [name for name in changed if name in may_come and name != changed[0]]
     moves = [(changed[0], *bound[:count]) for count in range(len(bound) + 1)]
     pairs = [(changed[0], name) for name in bound]
     for move in [moves[0], *pairs, *moves[1:]]:

@@ -17,6 +17,7 @@ __all__ = ["MAX_CPU", "CpuSet", "format_cpulist", "parse_cpulist"]
 
 Engine = Literal["wirelane", "kernel", "wireguard-go"]
 Mode = Literal["inline", "pipelined"]
+Spread = Literal["ecmp", "bond"]
 NumaPolicy = Literal["local", "bind", "prefer"]
 Gateway = Literal["a", "b"]
 
@@ -29,6 +30,8 @@ WIREGUARD_OVERHEAD_BYTES = 80
 INLINE_STAGES = ("tx", "rx")
 PIPELINED_STAGES = ("read", "crypto", "write")
 NAPI_STAGES = ("napi",)
+BOND_STAGE = "read"
+"""A bond has one thread more, which reads its device; in pipelined mode that stage is there anyway."""
 
 
 class _Value(BaseModel):
@@ -70,6 +73,9 @@ class Candidate(_Value):
     engine: Engine = "wirelane"
     mode: Mode | None = Field("inline", description="wirelane's architecture; null for an engine without modes")
     lanes: int = Field(1, ge=1, le=MAX_LANES, description="tunnels side by side, each with a port and keys of its own")
+    spread: Spread = Field(
+        "ecmp", description="ecmp: a device a lane, routes over all · bond: one device, wirelane puts flows on lanes"
+    )
     crypto_workers: int | None = Field(
         None, ge=1, le=256, description="packet workers per lane and direction; pipelined mode only"
     )
@@ -85,6 +91,9 @@ class Candidate(_Value):
     def _consistent(self) -> Self:
         if self.host.underlay_mtu is not None and self.mtu > self.host.underlay_mtu - WIREGUARD_OVERHEAD_BYTES:
             raise ValueError(f"an MTU of {self.mtu} does not fit an underlay of {self.host.underlay_mtu} bytes")
+        if self.spread == "bond" and (self.engine != "wirelane" or self.lanes == 1):
+            reason = "it needs two lanes or more" if self.engine == "wirelane" else f"{self.engine} has none"
+            raise ValueError(f"a bond is one device over several lanes of wirelane: {reason}")
         allowed = self._allowed_stages()
         for gateway in GATEWAYS:
             stray = set(getattr(self.cpu_sets, gateway).used()) - set(allowed)
@@ -108,7 +117,7 @@ class Candidate(_Value):
         if self.mode == "inline":
             if self.crypto_workers is not None:
                 raise ValueError("crypto_workers belongs to pipelined mode; inline threads encrypt themselves")
-            return INLINE_STAGES
+            return INLINE_STAGES if self.spread == "ecmp" else (*INLINE_STAGES, BOND_STAGE)
         if self.crypto_workers is None:
             raise ValueError("pipelined mode needs crypto_workers, the packet workers per lane and direction")
         return PIPELINED_STAGES
@@ -117,12 +126,19 @@ class Candidate(_Value):
         """A validated copy; Pydantic's own would skip the checks and keep the cached `key` of the original."""
         return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | dict(update or {})))
 
+    @property
+    def devices(self) -> int:
+        """Network devices of one gateway: one a lane, or one for all of them."""
+        return 1 if self.spread == "bond" else self.lanes
+
     @cached_property
     def key(self) -> str:
         """16 hex digits that name this configuration; equal for equal candidates on every machine."""
         value = self.model_dump(mode="json")
         if not self.host.used():
             del value["host"]  # A candidate that leaves the hosts alone is named as before there was host tuning.
+        if self.spread == "ecmp":
+            del value["spread"]  # As above: it was the only way.
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -130,6 +146,8 @@ class Candidate(_Value):
         """One line for people: "wirelane inline, 2 lanes, tx on CPU 0, rx on CPU 1, MTU 1420"."""
         words = [self.engine if self.mode is None else f"{self.engine} {self.mode}"]
         words.append("1 lane" if self.lanes == 1 else f"{self.lanes} lanes")
+        if self.spread == "bond":
+            words.append("bond")
         if self.crypto_workers is not None:
             words.append(f"{self.crypto_workers} crypto worker{'s' if self.crypto_workers > 1 else ''} a direction")
         if self.threaded_napi:

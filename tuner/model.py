@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tuner.candidate import GATEWAYS, PIPELINED_STAGES, Candidate, Gateway, parse_cpulist
+from tuner.candidate import BOND_STAGE, GATEWAYS, PIPELINED_STAGES, Candidate, Gateway, parse_cpulist
 from tuner.placement import stage_threads
 from tuner.samples import Workload
 from tuner.topology import LOCAL_DISTANCE, Topology
@@ -144,6 +144,8 @@ class GatewayModel:
             if load == 0:
                 continue
             stage_costs = self._stage_costs(candidate, workload, gateway, direction)
+            if candidate.spread == "bond" and direction == "tx":
+                yield self._bond_reader(candidate, workload, gateway, sets[BOND_STAGE], load)
             for lane, share in enumerate(shares):
                 for stage, count, cost_s in stage_costs:
                     for k in range(count):
@@ -159,6 +161,23 @@ class GatewayModel:
                             busy_s_per_gbit=cost_s / count * share * load,
                             parallel=4 if stage == "process" else 1,
                         )
+
+    def _bond_reader(
+        self, candidate: Candidate, workload: Workload, gateway: Gateway, cpus: tuple[int, ...], load: float
+    ) -> _Thread:
+        """The one thread that reads the device of a bond: half of the I/O and a hand-off, for all lanes (ADR 0006)."""
+        costs, packet = self.costs, self._packet_bytes(candidate, workload)
+        headers = _TCP_IP_HEADERS_BYTES if workload.protocol == "tcp" else _UDP_IP_HEADERS_BYTES
+        io = costs.io_ns_per_packet + costs.io_ns_per_byte * packet + costs.io_ns_per_batch / candidate.batch_packets
+        work_ns = io / 2 + self._hand_off_ns(candidate.batch_packets, candidate.lanes)
+        return _Thread(
+            gateway=gateway,
+            stage=BOND_STAGE,
+            name=f"the bond's reader at {gateway}",
+            cpus=cpus[:1],
+            busy_s_per_gbit=work_ns * 1e-9 * 1e9 / 8 / max(1, packet - headers) * load,
+            parallel=1,
+        )
 
     def _stage_costs(
         self, candidate: Candidate, workload: Workload, gateway: Gateway, direction: str

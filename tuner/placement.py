@@ -214,7 +214,8 @@ def _reachable_sets(candidate: Candidate) -> _Sets:
     for gateway in GATEWAYS:
         for stage, text in getattr(candidate.cpu_sets, gateway).used().items():
             cpus = parse_cpulist(text)
-            sets[gateway, stage] = cpus if stage == "process" else cpus[: threads[stage]]
+            # The reader of a bond has no place of its own in the rules, and is one thread.
+            sets[gateway, stage] = cpus if stage == "process" else cpus[: threads.get(stage, 1)]
     return sets
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -21,6 +21,7 @@ from tuner.candidate import (
     GatewayCpuSets,
     Mode,
     NumaPolicy,
+    Spread,
 )
 from tuner.host_tuning import HostChoices, HostTuning
 from tuner.placement import legal_placements
@@ -59,6 +60,9 @@ class Narrowing(BaseModel):
     mode: _Some[Mode] = Field(None, min_length=1)
     threaded_napi: _Some[bool] = Field(None, min_length=1)
     lanes: _Some[Annotated[int, Field(ge=1, le=MAX_LANES)]] = Field(None, min_length=1, max_length=MAX_LANES)
+    spread: _Some[Spread] = Field(
+        None, min_length=1, description="how flows come to lanes; null: by ecmp alone, the space does not ask"
+    )
     placement: _Some[str] = Field(None, min_length=1, description='names such as "near" or "packed apart"')
     cpu_sets: _Some[GatewayCpuSets] = Field(
         None, min_length=1, max_length=32, description="CPU sets of the user's own, in place of generated placements"
@@ -118,12 +122,14 @@ def generate_tunables(
     mode = _modes(engine, narrowing)
     placement = _placements(topologies, shared_machine, narrowing, engine, mode)
     wirelane = {"engine": ("wirelane",)}
+    lanes = _counts(narrowing.lanes, min(cpus, MAX_LANES))
     pinned = tuple(name for name in placement if name != UNPINNED)
     names = ("placement_a", "placement_b") if narrowing.placement_per_gateway else ("placement",)
     tunables = [
         Tunable("engine", "Engine", engine),
         Tunable("mode", "Mode", mode, applies_when=wirelane),
-        Tunable("lanes", "Lanes", _counts(narrowing.lanes, min(cpus, MAX_LANES)), ordered=True),
+        Tunable("lanes", "Lanes", lanes, ordered=True),
+        *_spread(narrowing, lanes),
         Tunable(
             "crypto_workers",
             "Crypto workers",
@@ -228,7 +234,7 @@ def _modes(engine: Sequence[Engine], narrowing: Narrowing) -> tuple[Mode, ...]:
     if "kernel" not in engine and narrowing.threaded_napi is not None:
         raise ValueError(f"threaded_napi is a tunable of kernel, which is not among the engines: {', '.join(engine)}")
     if "wirelane" not in engine:
-        for name in ("mode", "crypto_workers", "numa_policy", "batch_packets", "socket_buffer_bytes"):
+        for name in ("mode", "spread", "crypto_workers", "numa_policy", "batch_packets", "socket_buffer_bytes"):
             if getattr(narrowing, name) is not None:
                 raise ValueError(
                     f"{name} is a tunable of wirelane, which is not among the engines: {', '.join(engine)}"
@@ -238,6 +244,16 @@ def _modes(engine: Sequence[Engine], narrowing: Narrowing) -> tuple[Mode, ...]:
     if narrowing.crypto_workers is not None and "pipelined" not in modes:
         raise ValueError("crypto_workers belongs to pipelined mode, which the search space leaves out")
     return modes
+
+
+def _spread(narrowing: Narrowing, lanes: Sequence[int]) -> Iterator[Tunable]:
+    """A bond of one lane would be a detour: the tunable is there with two lanes or more."""
+    several = tuple(count for count in lanes if count > 1)
+    if narrowing.spread in (None, ("ecmp",)):
+        return
+    if not several:
+        raise ValueError("spread bond needs two lanes or more; the search space has one")
+    yield Tunable("spread", "Spread", narrowing.spread, applies_when={"engine": ("wirelane",), "lanes": several})
 
 
 def _placements(

@@ -99,6 +99,7 @@ class GatewayPlan:
             "numa_mask": mask,
             "lanes": self.lanes,
             "lane": lane,
+            "bond_addresses": [f"{lane.address}/31" for lane in self.lanes],
             "has_ipv6": any(net.version == 6 for end in (site.a, site.b) for net in end.inner_networks),
         }
 

@@ -95,6 +95,7 @@ class ReadBack(_Message):
     """Result of `verify`, after the agent has found no difference."""
 
     lanes: BoundedJson
+    spread: Literal["ecmp", "bond"] = "ecmp"
     routes: tuple[BoundedJson, ...] = Field(max_length=64)
     sysctls: dict[str, Text] = Field(max_length=64)
     threads: tuple[BoundedJson, ...] = Field(max_length=8192)
@@ -122,6 +123,7 @@ class Moment(_Message):
     net_dev: str = Field(max_length=1 << 20)
     threads: tuple[ThreadTime, ...] = Field((), max_length=8192)
     drops: dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0)]] = Field({}, max_length=64)
+    lane_received_bytes: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=MAX_LANES)
 
 
 Counts = Annotated[dict[Annotated[str, Field(max_length=64)], int], Field(max_length=16)]

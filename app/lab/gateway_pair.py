@@ -291,7 +291,7 @@ class GatewayPairDriver(abc.ABC):
                     "inner_address": gateway.inner,
                     "far_inner_address": gateway.far.inner,
                     "lease_s": self.patience * (TRIAL_EXTRA_S + _traffic_s(workloads)) if self.lease_s else 0,
-                    "lanes": candidate.lanes,
+                    "devices": candidate.devices,
                     "mtu": candidate.mtu,
                     "probe_lanes": probes,
                     "data_plane_cpus": data_plane_cpus(candidate, GATEWAYS if self.shared_machine else (name,)),
@@ -308,6 +308,7 @@ class GatewayPairDriver(abc.ABC):
         return {
             "state_folder": str(gateway.state_folder),
             "engine": candidate.engine,
+            "spread": candidate.spread,
             "engine_paths": self._programs_on(gateway, candidate.engine),
             "lease_s": self.lease_s,
             "config": wirelane_toml(candidate, gateway, peer_keys) if is_wirelane else "",
@@ -324,7 +325,7 @@ class GatewayPairDriver(abc.ABC):
             "probe_lanes": list(probes),
             "lanes": [
                 {
-                    "interface": f"wl{lane}",
+                    "interface": f"wl{lane if candidate.spread == 'ecmp' else 0}",
                     "listen_port": lane_port(lane),
                     "address": f"{gateway.lane(lane)}/31",
                     "peer_public_key": peer_keys[lane],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -45,7 +45,7 @@ def sample_of(candidate: Candidate, workload: Workload, a: LeadWorkload, b: FarW
             "a": around(gateway_usage(a.opened, a.closed, in_kernel=in_kernel), a.surroundings),
             "b": around(gateway_usage(b.opened, b.closed, in_kernel=in_kernel), b.surroundings),
         }
-        shares = lane_shares(candidate.lanes, workload, counters)
+        shares = lane_shares(candidate, workload, counters, {"a": a, "b": b})
         if workload.tool == "pktgen":
             traffic = _generated(workload, candidate.mtu, counters, window_s)
         else:
@@ -194,10 +194,24 @@ def reference_of(a: LeadReference, b: FarReference) -> Reference:
     )
 
 
-def lane_shares(lanes: int, workload: Workload, counters: dict[str, dict[str, InterfaceCounters]]) -> tuple[float, ...]:
-    """Each lane's share of the inner bytes that its receiving end counted, in the direction of the data."""
+def lane_shares(
+    candidate: Candidate,
+    workload: Workload,
+    counters: Mapping[str, Mapping[str, InterfaceCounters]],
+    moments: Mapping[str, FarWorkload],
+) -> tuple[float, ...]:
+    """Each lane's share of the inner bytes that its receiving end counted, in the direction of the data; in a bond,
+    whose lanes have no device, as wirelane counted them."""
     receivers = {"forward": "b", "reverse": "a", "both": "ab"}[workload.direction]
-    received = [sum(counters[gateway][f"wl{lane}"].received_bytes for gateway in receivers) for lane in range(lanes)]
+    lanes = candidate.lanes
+
+    def bytes_of(gateway: str, lane: int) -> int:
+        if candidate.spread == "ecmp":
+            return counters[gateway][f"wl{lane}"].received_bytes
+        opened, closed = moments[gateway].opened, moments[gateway].closed
+        return closed.lane_received_bytes[lane] - opened.lane_received_bytes[lane]
+
+    received = [sum(bytes_of(gateway, lane) for gateway in receivers) for lane in range(lanes)]
     total = sum(received)
     return tuple(amount / total if total else 1 / lanes for amount in received)
 
@@ -267,7 +281,7 @@ def _iperf3(
     arrived = sum(report.received_packets or 0 for report in reports)
     loss_ratio = min(1.0, max(0.0, 1 - arrived / sent)) if sent else 0.0
     warnings: tuple[str, ...] = ()
-    counted = counted_loss_ratio(workload, candidate.lanes, counters)
+    counted = counted_loss_ratio(workload, candidate.devices, counters)
     if counted - loss_ratio > LOSS_DISAGREEMENT:
         warnings = (f"iperf3 says loss {loss_ratio:.3f}, the lanes' counters {counted:.3f}: the counters are used",)
         loss_ratio = counted
@@ -282,7 +296,7 @@ def _iperf3(
     )
 
 
-def counted_loss_ratio(workload: Workload, lanes: int, counters: dict[str, dict[str, InterfaceCounters]]) -> float:
+def counted_loss_ratio(workload: Workload, devices: int, counters: dict[str, dict[str, InterfaceCounters]]) -> float:
     """Share of the inner bytes that entered the lanes and did not leave them at the far end.
 
     Bytes, since a receiver that joins packets counts fewer of them, and joined packets share their headers: what is
@@ -290,8 +304,8 @@ def counted_loss_ratio(workload: Workload, lanes: int, counters: dict[str, dict[
     """
     sent = arrived = 0
     for near, far in {"forward": FORWARD, "reverse": REVERSE, "both": FORWARD + REVERSE}[workload.direction]:
-        sent += sum(counters[near][f"wl{lane}"].sent_bytes for lane in range(lanes))
-        arrived += sum(counters[far][f"wl{lane}"].received_bytes for lane in range(lanes))
+        sent += sum(counters[near][f"wl{lane}"].sent_bytes for lane in range(devices))
+        arrived += sum(counters[far][f"wl{lane}"].received_bytes for lane in range(devices))
     return min(1.0, max(0.0, 1 - arrived / sent)) if sent else 0.0
 
 

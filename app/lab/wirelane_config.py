@@ -16,6 +16,8 @@ def wirelane_toml(candidate: Candidate, gateway: GatewayAddresses, peer_public_k
     lines = [f"mode = {_text(candidate.mode or 'inline')}"]
     if candidate.crypto_workers is not None:
         lines.append(f"crypto_workers = {candidate.crypto_workers}")
+    if candidate.spread == "bond":
+        lines.append('spread = "bond"')
     lines += [
         f"batch_packets = {candidate.batch_packets}",
         f"socket_buffer_bytes = {candidate.socket_buffer_bytes}",
@@ -27,15 +29,20 @@ def wirelane_toml(candidate: Candidate, gateway: GatewayAddresses, peer_public_k
     cpu_sets = getattr(candidate.cpu_sets, gateway.gateway).used()
     if cpu_sets:
         lines += ["", "[cpu_sets]", *(f"{stage} = {_text(cpus)}" for stage, cpus in cpu_sets.items())]
+    addresses = [_text(gateway.lane(lane) + "/31") for lane in range(candidate.lanes)]
+    if candidate.spread == "bond":
+        # With the addresses of all lanes, of which each lane has its own among its allowed IPs: each can be reached.
+        lines += ["", "[bond]", 'interface = "wl0"', f"mtu = {candidate.mtu}", f"addresses = [{', '.join(addresses)}]"]
     for lane in range(candidate.lanes):
         lines += [
             "",
             "[[lane]]",
-            f'interface = "wl{lane}"',
             f"listen_port = {lane_port(lane)}",
             f"private_key_file = {_text(str(state / 'keys' / f'lane{lane}'))}",
-            f"mtu = {candidate.mtu}",
-            f"addresses = [{_text(gateway.lane(lane) + '/31')}]",
+        ]
+        if candidate.spread == "ecmp":
+            lines += [f'interface = "wl{lane}"', f"mtu = {candidate.mtu}", f"addresses = [{addresses[lane]}]"]
+        lines += [
             "",
             "[[lane.peer]]",
             f"public_key = {_text(peer_public_keys[lane])}",

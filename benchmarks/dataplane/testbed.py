@@ -81,7 +81,7 @@ def gateways() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tunnels(engine: Engine, lanes: int) -> Iterator[list[subprocess.Popen[str]]]:
+def tunnels(engine: Engine, lanes: int, first_lane: int = 0) -> Iterator[list[subprocess.Popen[str]]]:
     """`lanes` tunnels between the gateways, handshake done; yields the data-plane processes of both ends.
 
     Lane i is 198.18.128.(2i) on gateway a and one more on b. The first lane carries the networks behind them, too.
@@ -91,9 +91,9 @@ def tunnels(engine: Engine, lanes: int) -> Iterator[list[subprocess.Popen[str]]]
         log_path = Path(folder) / "log"
         with log_path.open("w") as log:
             try:
-                for lane in range(lanes):
+                for lane in range(first_lane, first_lane + lanes):
                     processes += _start_lane(engine, lane, Path(folder), log)
-                for lane in range(lanes):
+                for lane in range(first_lane, first_lane + lanes):
                     run(*inside(GATEWAYS[0], "ping", "-c", "1", "-W", "5", f"198.18.128.{2 * lane + 1}"))
                 yield processes
             except RuntimeError as error:

@@ -3,9 +3,9 @@
 import contextlib
 import json
 import re
-import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +14,14 @@ from testbed import GATEWAYS, Engine, cpu_s, gateways, inside, tunnels
 MAX_LOSS_RATIO = 0.001
 STREAMS = 2
 """TCP streams over all lanes, at least one each."""
+PINGS, PING_INTERVAL_S = 200, 0.005
+"""Of each round."""
 
 
 @dataclass(frozen=True)
 class Throughput:
     gbps: float
     cpu_s_per_gbit: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    p50_us: float
-    p99_us: float
 
 
 def tcp(engine: Engine, lanes: int, seconds: int, *, forwarded: bool = False) -> Throughput:
@@ -82,21 +78,38 @@ def _udp_trial(load: Path, payload_bytes: int, pps: float, seconds: float, *, gs
     return arrived >= sent["offered"] * (1 - MAX_LOSS_RATIO), arrived / sent["seconds"]
 
 
-def latency(engine: Engine, count: int, *, loaded: bool) -> Latency:
-    """Round trips of `count` pings, 5 ms apart, through one tunnel; with `loaded` beside two TCP streams."""
-    with gateways(), tunnels(engine, 1), contextlib.ExitStack() as stack:
+def latency(engines: Sequence[Engine], rounds: int, *, loaded: bool) -> dict[str, list[list[float]]]:
+    """Round trips in us of each engine, round by round: pings 5 ms apart; with `loaded` beside two TCP streams.
+
+    The tunnels of all engines stand all the while and are pinged in turns, each time another one first, so that what
+    else happens on the machine meets all of them alike. Those that are not pinged carry nothing.
+    """
+    trips: dict[str, list[list[float]]] = {engine.name: [] for engine in engines}
+    with gateways(), contextlib.ExitStack() as stack:
+        for lane, engine in enumerate(engines):
+            stack.enter_context(tunnels(engine, 1, first_lane=lane))
+        for turn in range(rounds):
+            for k in range(len(engines)):
+                lane = (turn + k) % len(engines)
+                trips[engines[lane].name].append(_round_trips_us(f"198.18.128.{2 * lane + 1}", loaded=loaded))
+    return trips
+
+
+def _round_trips_us(target: str, *, loaded: bool) -> list[float]:
+    with contextlib.ExitStack() as stack:
         if loaded:
-            _start(stack, inside(GATEWAYS[1], "iperf3", "-s", "-1", "-p", "5300"))
+            server = _start(stack, inside(GATEWAYS[1], "iperf3", "-s", "-1", "--forceflush"))
+            if not any("Server listening" in line for line in iter(server.stdout.readline, "")):
+                raise RuntimeError("iperf3's server does not start")
+            seconds = str(int(PINGS * PING_INTERVAL_S) + 4)
+            _start(stack, inside(GATEWAYS[0], "iperf3", "-c", target, "-t", seconds, "-P", "2"))
             time.sleep(0.5)
-            seconds = str(int(count * 0.005) + 4)
-            _start(stack, inside(GATEWAYS[0], "iperf3", "-c", "198.18.128.1", "-p", "5300", "-t", seconds, "-P", "2"))
-            time.sleep(1)
-        ping = _start(stack, inside(GATEWAYS[0], "ping", "-i", "0.005", "-c", str(count), "198.18.128.1"))
-        output = ping.communicate(timeout=count * 0.05 + 60)[0]
+        ping = _start(stack, inside(GATEWAYS[0], "ping", "-i", str(PING_INTERVAL_S), "-c", str(PINGS), target))
+        output = ping.communicate(timeout=PINGS * 0.05 + 60)[0]
     times = [float(ms) * 1000 for ms in re.findall(r"time=([\d.]+) ms", output)]
-    if len(times) < count / 2:
-        raise RuntimeError(f"{engine.name}: {count - len(times)} of {count} pings lost")
-    return Latency(statistics.median(times), statistics.quantiles(times, n=100)[98])
+    if len(times) < PINGS / 2:
+        raise RuntimeError(f"{PINGS - len(times)} of {PINGS} pings to {target} lost")
+    return times
 
 
 def _start(stack: contextlib.ExitStack, command: list[str]) -> subprocess.Popen[str]:

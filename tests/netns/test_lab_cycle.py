@@ -130,6 +130,31 @@ def test_wirelane_pipelined_both_ways(driver: NetnsDriver) -> None:
     assert sum("-R" in argv for argv in sample.argv) == 1
 
 
+def test_wirelane_bond_of_two_lanes(driver: NetnsDriver) -> None:
+    """One device and two lanes: applied, read back, measured with what each lane took in."""
+    cpu_sets = StageCpuSets(tx="0", rx="0", read=LAST_CPU)
+    candidate = Candidate(lanes=2, spread="bond", cpu_sets=GatewayCpuSets(a=cpu_sets, b=cpu_sets), mtu=1400)
+    result = run(driver, candidate, TCP, SMALL_PACKETS)
+    tcp, packets = result.samples
+    assert tcp.throughput_gbps > 0.05
+    assert packets.packets_per_s > 1000 and packets.loss_ratio is not None
+    for sample in result.samples:
+        # Which lane a flow gets is a matter of load: what is sure is that wirelane's counts are those of two lanes.
+        assert len(sample.lane_shares) == 2 and sum(sample.lane_shares) == pytest.approx(1)
+    for side in "ab":
+        read_back = result.read_back[side]
+        assert read_back["spread"] == "bond"
+        assert set(read_back["lanes"]) == {"wl0:51820", "wl0:51821"}
+        assert {lane["mtu"] for lane in read_back["lanes"].values()} == {1400}
+        (route,) = read_back["routes"]
+        assert route["dev"] == "wl0"
+        (reader,) = (thread for thread in read_back["threads"] if thread["stage"] == "read")
+        assert reader["cpus"] == LAST_CPU
+        assert "read" in packets.gateways[side].stages
+    # The devices of the next candidate are its own.
+    assert set(run(driver, Candidate(lanes=2), TCP).read_back["a"]["lanes"]) == {"wl0", "wl1"}
+
+
 def test_wireguard_go_confined_to_one_cpu(driver: NetnsDriver) -> None:
     cpu_sets = StageCpuSets(process=LAST_CPU)
     candidate = Candidate(engine="wireguard-go", mode=None, lanes=2, cpu_sets=GatewayCpuSets(a=cpu_sets, b=cpu_sets))

@@ -45,7 +45,9 @@ def start(state_folder: Path, arguments: Mapping[str, Any]) -> None:
     for lane in arguments["lanes"]:
         _require_free(lane)
     (state_folder / control.NAME).unlink(missing_ok=True)  # of a wirelane that was killed
-    (state_folder / LANES_RECORD).write_text(json.dumps([lane["interface"] for lane in arguments["lanes"]]))
+    # In a bond all lanes are of one device.
+    devices = list(dict.fromkeys(lane["interface"] for lane in arguments["lanes"]))
+    (state_folder / LANES_RECORD).write_text(json.dumps(devices))
     try:
         if arguments["engine"] == "kernel":
             _start_kernel(state_folder, arguments)

@@ -43,7 +43,7 @@ class Flow(NamedTuple):
 
 def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) -> dict[str, Any]:
     """Gateway a's part of one workload: choose ports, run the clients inside the window."""
-    planned = plan(setup.lanes, workload)
+    planned = plan(setup.devices, workload)
     version = run(["iperf3", "--version"]).splitlines()[0]
     back = caller.ask("prepare", workload=index, flows=[as_json(flow) for flow in planned])["lanes"]
     there = flows.lanes_of(_paths(setup.inner_address, setup.far_inner_address, workload["protocol"], planned))
@@ -71,7 +71,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
         "outputs": outputs,
         "reversed": [flow.reverse for flow in planned],
         "tool_version": version,
-        "warnings": flows.uneven(workload["flows"], setup.lanes),
+        "warnings": flows.uneven(workload["flows"], setup.devices),
         "round_trips_ms": echo.round_trips_ms if echo else [],
         "echoes_sent": echo.sent if echo else 0,
     }

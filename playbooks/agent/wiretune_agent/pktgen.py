@@ -67,7 +67,7 @@ def lead(setup: Setup, caller: Caller, index: int, workload: Mapping[str, Any]) 
             generator.stop()
     caller.ask("finish")
     described = generator.described() if generator is not None else far
-    warnings = flows.uneven(workload["flows"], setup.lanes)
+    warnings = flows.uneven(workload["flows"], setup.devices)
     return {
         "opened": opened,
         "closed": closed,
@@ -272,16 +272,16 @@ def kernel_pktgen_present() -> bool:
 
 def _source_ports(setup: Setup, count: int) -> list[int]:
     """One source port a flow; flow k takes lane k mod lanes."""
-    width = flows.candidates_per_flow(setup.lanes)
+    width = flows.candidates_per_flow(setup.devices)
     source, target = counter(setup.inner_address), counter(setup.far_inner_address)
     chosen: list[int] = []
     for number in range(count):
         start = random.randrange(SOURCE_PORTS.start, SOURCE_PORTS.stop - width)  # noqa: S311 - spreads ports, no secret
         ports = range(start, start + width)
         lanes = flows.lanes_of([flows.Path4("udp", source, target, port, DISCARD_PORT, "inside") for port in ports])
-        index = flows.choose(lanes, lanes, number % setup.lanes)
+        index = flows.choose(lanes, lanes, number % setup.devices)
         if index is None:
-            raise AgentError(f"no port of {width} leads a flow to lane {number % setup.lanes}", blame="candidate")
+            raise AgentError(f"no port of {width} leads a flow to lane {number % setup.devices}", blame="candidate")
         chosen.append(ports[index])
     return chosen
 

@@ -37,7 +37,8 @@ def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
             detail=engines.log_tail(folder),
         )
     observed: dict[str, Any] = {
-        "lanes": {lane["interface"]: _lane(lane, folder, arguments["engine"]) for lane in arguments["lanes"]},
+        "lanes": {_name(lane, arguments["spread"]): _lane(lane, folder, arguments) for lane in arguments["lanes"]},
+        "spread": _spread(folder, arguments["engine"]),
         "routes": [
             route
             for destination in arguments["routes"]
@@ -78,14 +79,24 @@ def parse_socket_memory(text: str) -> dict[str, int] | None:
     return {"receive_bytes": int(found.group(1)), "send_bytes": int(found.group(2))} if found else None
 
 
-def _lane(lane: Mapping[str, Any], folder: Path, engine: str) -> dict[str, Any]:
+def _name(lane: Mapping[str, Any], spread: str) -> str:
+    """As wirelane names its lanes: by the device or, where that is the same for all, by device and port."""
+    return f"{lane['interface']}:{lane['listen_port']}" if spread == "bond" else str(lane["interface"])
+
+
+def _spread(folder: Path, engine: str) -> str:
+    """A bond, if wirelane says so; all else is spread by its routes."""
+    return "bond" if engine == "wirelane" and "bond" in control.ask(folder, "stats") else "ecmp"
+
+
+def _lane(lane: Mapping[str, Any], folder: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
     interface = lane["interface"]
     links = run_json(["ip", "-j", "address", "show", "dev", interface])
     link = links[0] if links else {}
-    if engine == "kernel" or (engines.UAPI_FOLDER / f"{interface}.sock").exists():
+    if arguments["engine"] == "kernel" or (engines.UAPI_FOLDER / f"{interface}.sock").exists():
         device = parse_wg_dump(run(["wg", "show", interface, "dump"]))
     else:
-        device = _device_of_control_socket(interface, folder)
+        device = _device_of_control_socket(_name(lane, arguments["spread"]), folder)
     return {
         "mtu": link.get("mtu"),
         "up": "UP" in link.get("flags", []),
@@ -107,7 +118,8 @@ def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]
     """Stage and allowed CPUs of every thread, as the kernel says; the engine's one stage where it tells none."""
     stages: dict[int, str] = {}
     if engine == "wirelane":
-        for lane in control.ask(folder, "placement")["lanes"]:
+        placement = control.ask(folder, "placement")
+        for lane in [*placement["lanes"], *([placement["bond"]] if "bond" in placement else [])]:
             stages |= {int(thread["tid"]): str(thread["stage"]) for thread in lane["threads"]}
     threads = []
     for pid in pids:
@@ -126,8 +138,10 @@ def _threads(folder: Path, engine: str, pids: list[int]) -> list[dict[str, Any]]
 
 def _differences(observed: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
     for lane in asked["lanes"]:
-        yield from _lane_differences(observed["lanes"][lane["interface"]], lane, asked)
-    interfaces = sorted(lane["interface"] for lane in asked["lanes"])
+        yield from _lane_differences(observed["lanes"][_name(lane, asked["spread"])], lane, asked)
+    if observed["spread"] != asked["spread"]:
+        yield f"flows come to lanes by {observed['spread']} instead of {asked['spread']}"
+    interfaces = sorted({lane["interface"] for lane in asked["lanes"]})
     for destination in asked["routes"]:
         used = sorted(_route_interfaces(observed["routes"], destination))
         if used != interfaces:

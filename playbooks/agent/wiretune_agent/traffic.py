@@ -25,7 +25,7 @@ class Setup:
 
     inner_address: str
     far_inner_address: str
-    lanes: int
+    devices: int
     mtu: int
     state_folder: Path
     probe_lanes: tuple[str, ...]
@@ -71,7 +71,7 @@ class Follower(Protocol):
 
 def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Run all workloads. `arguments`: gateway, state_folder, underlay_address, far_underlay_address, rendezvous_port,
-    token, inner_address, far_inner_address, lanes, mtu, probe_lanes, data_plane_cpus, workloads (as tuner's Workload).
+    token, inner_address, far_inner_address, devices, mtu, probe_lanes, data_plane_cpus, workloads (as tuner's Workload).
 
     Returns per workload the counters as the window opened and closed, what else happened on the gateway around it, and
     on the leading side what the tools said.
@@ -82,7 +82,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
     setup = Setup(
         inner_address=arguments["inner_address"],
         far_inner_address=arguments["far_inner_address"],
-        lanes=arguments["lanes"],
+        devices=arguments["devices"],
         mtu=arguments["mtu"],
         state_folder=Path(arguments["state_folder"]),
         probe_lanes=tuple(arguments["probe_lanes"]),

@@ -48,16 +48,19 @@ class EngineWatch:
         }
 
     def _inside(self) -> dict[str, Any]:
-        """CPU time of each data-plane thread and the drops so far, as wirelane tells them; other engines do not. One
+        """CPU time of each data-plane thread and the drops and bytes so far, as wirelane tells them; other engines do not. One
         question takes it a millisecond of a thread that forwards nothing."""
         threads: list[dict[str, Any]] = []
         drops: dict[str, int] = {}
+        received: list[int] = []
         if (self._folder / control.NAME).exists():
-            for lane in control.ask(self._folder, "stats")["lanes"]:
+            stats = control.ask(self._folder, "stats")
+            received = [lane["rx"]["bytes"] for lane in stats["lanes"]]
+            for lane in [*stats["lanes"], *([stats["bond"]] if "bond" in stats else [])]:
                 threads += [{name: thread[name] for name in ("tid", "stage", "cpu_s")} for thread in lane["threads"]]
                 for reason, count in lane["drops"].items():
                     drops[reason] = drops.get(reason, 0) + count
-        return {"threads": threads, "drops": drops}
+        return {"threads": threads, "drops": drops, "lane_received_bytes": received}
 
 
 class NoEngine(EngineWatch):

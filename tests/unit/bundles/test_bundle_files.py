@@ -28,6 +28,7 @@ PIPELINED = Candidate(
     cpu_sets=GatewayCpuSets(a=StageCpuSets(read="0", crypto="1-3")),
     numa_policy="prefer",
 )
+BOND = Candidate(lanes=3, spread="bond", cpu_sets=GatewayCpuSets(a=StageCpuSets(tx="0", rx="1", read="1")))
 PUBLIC_SITE = Site(
     a=SiteGateway(underlay_address="2001:db8::a", inner_networks=("10.1.0.0/16", "fd00:1::/48")),
     b=SiteGateway(underlay_address="2001:db8::b", inner_networks=("10.2.0.0/16",), inner_address="10.2.0.1"),
@@ -47,7 +48,9 @@ def filled(text: bytes) -> str:
     return words
 
 
-@pytest.mark.parametrize("winner", [INLINE, PIPELINED, Candidate(lanes=64)], ids=["inline", "pipelined", "64 lanes"])
+@pytest.mark.parametrize(
+    "winner", [INLINE, PIPELINED, Candidate(lanes=64), BOND], ids=["inline", "pipelined", "64 lanes", "bond"]
+)
 @pytest.mark.parametrize("site", [NETNS_SITE, PUBLIC_SITE], ids=["netns", "site"])
 def test_wirelane_configuration(winner: Candidate, site: Site, tmp_path: Path) -> None:
     files = render(BundleSource(result=result(winner), site=site))
@@ -61,7 +64,12 @@ def test_wirelane_configuration(winner: Candidate, site: Site, tmp_path: Path) -
         ]
         last = config["lane"][-1]
         assert last["peer"][0]["public_key"] == f"@PUBLIC_KEY_{'B' if name == 'a' else 'A'}_LANE_{winner.lanes - 1}@"
-        assert last["private_key_file"] == f"/etc/wiretune/keys/{last['interface']}"
+        assert last["private_key_file"] == f"/etc/wiretune/keys/{site.interface(winner.lanes - 1)}"
+        if winner.spread == "bond":
+            assert config["spread"] == "bond" and config["bond"]["interface"] == site.interface(0)
+            assert len(config["bond"]["addresses"]) == winner.lanes and "interface" not in last
+        else:
+            assert "bond" not in config and last["interface"] == site.interface(winner.lanes - 1)
     if not WIRELANE.exists():
         pytest.skip("dataplane/target/release/wirelane is not built")
     keys = tmp_path / "keys"

@@ -100,6 +100,7 @@ LANE = {
 }
 ASKED: dict[str, Any] = {
     "engine": "wirelane",
+    "spread": "ecmp",
     "lanes": [LANE],
     "mtu": 1420,
     "routes": ["198.19.2.0/24"],
@@ -121,6 +122,7 @@ def observed() -> dict[str, Any]:
     }
     return {
         "lanes": {"wl0": lane},
+        "spread": "ecmp",
         "routes": [{"dst": "198.19.2.0/24", "dev": "wl0"}],
         "sysctls": {"net.ipv4.ip_forward": "1"},
         "threads": [{"tid": 1, "stage": "tx", "cpus": "0"}, {"tid": 2, "stage": "rx", "cpus": "1"}],
@@ -164,6 +166,14 @@ def test_differences_of_a_lane(field: str, value: object, says: str) -> None:
 def test_differences_of_placement(threads: list[dict[str, Any]], says: str) -> None:
     (difference,) = differences({**observed(), "threads": threads})
     assert says in difference
+
+
+def test_differences_of_a_bond() -> None:
+    bond = observed()
+    bond["lanes"] = {"wl0:51820": bond["lanes"]["wl0"]}
+    assert list(readback._differences(bond | {"spread": "bond"}, ASKED | {"spread": "bond"})) == []
+    (difference,) = readback._differences(bond, ASKED | {"spread": "bond"})
+    assert difference == "flows come to lanes by ecmp instead of bond"
 
 
 def test_differences_of_routes_and_sysctls() -> None:

@@ -129,6 +129,10 @@ def test_users_baseline_is_taken() -> None:
         ({"mode": "inline", "crypto_workers": 2}, "leaves out"),
         ({"engine": "wireguard-go", "batch_packets": 8}, "tunable of wirelane"),
         ({"threaded_napi": True}, "tunable of kernel"),
+        ({"spread": "bond", "lanes": 1}, "two lanes or more"),
+        ({"engine": "wireguard-go", "spread": ["ecmp", "bond"]}, "tunable of wirelane"),
+        ({"baseline": {"spread": "bond"}}, "two lanes or more"),
+        ({"baseline": {"engine": "kernel", "mode": None, "lanes": 2, "spread": "bond"}}, "kernel has none"),
         (
             {"mode": "inline", "engine": "wirelane", "cpu_sets": {"a": {"tx": "7"}}},
             "gateway a: .*CPU 7.*usable are 0-1",
@@ -142,6 +146,35 @@ def test_users_baseline_is_taken() -> None:
 def test_impossible_narrowing_says_why(narrowing: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         host_space(TWO_CPUS, shared=True, narrowing=Narrowing.model_validate(narrowing))
+
+
+def test_a_bond_is_searched_only_where_a_study_asks_for_it() -> None:
+    asked = Narrowing(spread=("ecmp", "bond"), engine=("wirelane",))
+    opened = host_space(TWO_CPUS, shared=True, narrowing=asked)
+    closed = host_space(TWO_CPUS, shared=True, narrowing=Narrowing(engine=("wirelane",)))
+    assert "spread" not in {tunable["name"] for tunable in closed.describe()}
+    assert closed.size < opened.size < 2 * closed.size  # a bond of one lane is none
+    tunable = next(tunable for tunable in opened.describe() if tunable["name"] == "spread")
+    assert (tunable["choices"], tunable["applies_when"]) == (["ecmp", "bond"], {"engine": ["wirelane"], "lanes": [2]})
+    bond = opened.canonical(Candidate(lanes=2, spread="bond"))
+    params = opened.params_of(bond)
+    assert params["spread"] == "bond" and opened.candidate(params) == bond
+    assert bond not in closed
+    assert {opened.candidate(one).spread for one in opened.neighbours(params)} == {"ecmp", "bond"}
+
+
+def test_candidates_without_a_bond_keep_their_names() -> None:
+    assert Candidate().key == Candidate(spread="ecmp").key != Candidate(lanes=2, spread="bond").key
+    assert Candidate(lanes=2).key != Candidate(lanes=2, spread="bond").key
+    assert ", bond," in Candidate(lanes=2, spread="bond").in_words()
+
+
+def test_the_reader_of_a_bond_can_be_placed_in_either_mode() -> None:
+    sets = GatewayCpuSets(a=StageCpuSets(tx="0-1", rx="0-1", read="1"))
+    one = host_space(TWO_CPUS, shared=True).canonical(Candidate(lanes=2, spread="bond", cpu_sets=sets))
+    assert one.cpu_sets.a.used().keys() == {"tx", "rx", "read"}
+    with pytest.raises(ValueError, match="no stage 'read'"):
+        Candidate(lanes=2, cpu_sets=sets)
 
 
 def test_hosts_that_cannot_work_say_why() -> None:

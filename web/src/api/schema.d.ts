@@ -843,6 +843,13 @@ export interface components {
              */
             lanes: number;
             /**
+             * Spread
+             * @description ecmp: a device a lane, routes over all · bond: one device, wirelane puts flows on lanes
+             * @default ecmp
+             * @enum {string}
+             */
+            spread: "ecmp" | "bond";
+            /**
              * Crypto Workers
              * @description packet workers per lane and direction; pipelined mode only
              */
@@ -1633,6 +1640,7 @@ export interface components {
              *       "engine": "wirelane",
              *       "mode": "inline",
              *       "lanes": 1,
+             *       "spread": "ecmp",
              *       "threaded_napi": false,
              *       "cpu_sets": {
              *         "a": {
@@ -1770,6 +1778,11 @@ export interface components {
             threaded_napi?: boolean[] | null;
             /** Lanes */
             lanes?: number[] | null;
+            /**
+             * Spread
+             * @description how flows come to lanes; null: by ecmp alone, the space does not ask
+             */
+            spread?: ("ecmp" | "bond")[] | null;
             /**
              * Placement
              * @description names such as "near" or "packed apart"

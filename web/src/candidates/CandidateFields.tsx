@@ -51,6 +51,17 @@ export function CandidateFields({ value, onChange, error }: CandidateFieldsProps
             {...(unit ? { unit } : {})}
           />
         ))}
+        {(value.architecture === "inline" || value.architecture === "pipelined") && (
+          <SelectField
+            label="Spread of flows over lanes"
+            value={value.spread}
+            error={fieldError(error, "candidate.spread")}
+            onChange={(event) => change({ spread: event.target.value as CandidateText["spread"] })}
+          >
+            <option value="ecmp">ecmp: a device a lane</option>
+            <option value="bond">bond: one device for all</option>
+          </SelectField>
+        )}
         <SelectField
           label="NUMA policy"
           value={value.numa_policy}

@@ -7,6 +7,7 @@ const BASELINE: Candidate = {
   engine: "wirelane",
   mode: "pipelined",
   lanes: 1,
+  spread: "ecmp",
   crypto_workers: 2,
   threaded_napi: false,
   cpu_sets: { a: ANY, b: ANY },

@@ -23,6 +23,7 @@ export function settingsOf(candidate: Candidate): Setting[] {
     { name: "Engine", value: candidate.engine },
     { name: "Mode", value: candidate.mode ?? NONE },
     { name: "Lanes", value: String(candidate.lanes) },
+    { name: "Spread", value: candidate.spread },
     { name: "Crypto workers", value: String(candidate.crypto_workers ?? NONE) },
     { name: "Threaded NAPI", value: candidate.engine === "kernel" ? (candidate.threaded_napi ? "on" : "off") : NONE },
     { name: "CPU sets, gateway a", value: cpuSetsInWords(candidate.cpu_sets.a) },

@@ -8,6 +8,7 @@ export type Architecture = "inline" | "pipelined" | "kernel" | "kernel-threaded"
 export interface CandidateText {
   architecture: Architecture;
   lanes: string;
+  spread: "ecmp" | "bond";
   crypto_workers: string;
   mtu: string;
   batch_packets: string;
@@ -27,6 +28,7 @@ export const ARCHITECTURES: Record<Architecture, { label: string; stages: readon
 export const CANDIDATE_DEFAULTS: CandidateText = {
   architecture: "inline",
   lanes: "1",
+  spread: "ecmp",
   crypto_workers: "1",
   mtu: "1420",
   batch_packets: "64",
@@ -47,6 +49,7 @@ export function candidateOf(text: CandidateText): Candidate {
     mode,
     threaded_napi: text.architecture === "kernel-threaded",
     lanes: numberOf(text.lanes),
+    spread: mode !== null ? text.spread : "ecmp",
     crypto_workers: text.architecture === "pipelined" ? numberOf(text.crypto_workers) : null,
     cpu_sets: { a: setsOf("a"), b: setsOf("b") },
     numa_policy: text.numa_policy,

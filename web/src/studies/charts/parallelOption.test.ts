@@ -7,6 +7,7 @@ const BASE: Candidate = {
   engine: "wirelane",
   mode: "inline",
   lanes: 1,
+  spread: "ecmp",
   threaded_napi: false,
   cpu_sets: { a: ANY, b: ANY },
   numa_policy: "local",

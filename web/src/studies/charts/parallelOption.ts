@@ -37,6 +37,7 @@ const TUNABLES: readonly Tunable[] = [
   own("Engine", "engine"),
   own("Mode", "mode"),
   own("Lanes", "lanes"),
+  own("Spread", "spread"),
   own("Crypto workers", "crypto_workers"),
   {
     label: "Threaded NAPI",

@@ -21,6 +21,7 @@ const LISTS: readonly { name: ListName; field: string; label: string; placeholde
 ];
 
 const MODES = ["inline", "pipelined"] as const;
+const SPREADS = ["ecmp", "bond"] as const;
 const NUMA_POLICIES = ["local", "bind", "prefer"] as const;
 
 /** Fixes a tunable (one value) or narrows it (a few); what is left empty stays as the topology gives it. */
@@ -51,6 +52,13 @@ export function SpaceFields({ text, error, onChange }: SpaceFieldsProps) {
           chosen={text.modes}
           error={fieldError(error, "space.mode")}
           onChange={(modes) => onChange({ modes })}
+        />
+        <ChoicesField
+          label="Spread of flows (ecmp alone unless chosen)"
+          options={SPREADS}
+          chosen={text.spreads}
+          error={fieldError(error, "space.spread")}
+          onChange={(spreads) => onChange({ spreads })}
         />
         <ChoicesField
           label="NUMA policies"

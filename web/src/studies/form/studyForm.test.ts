@@ -21,6 +21,7 @@ describe("the study form", () => {
       batch_packets: null,
       socket_buffer_bytes: [524288],
       numa_policy: null,
+      spread: null,
     });
   });
 

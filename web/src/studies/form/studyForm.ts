@@ -7,6 +7,7 @@ import type { ObjectiveName } from "../objectives";
 export type Engine = NonNullable<StudyCreate["engines"]>[number];
 type Space = NonNullable<StudyCreate["space"]>;
 type Mode = NonNullable<Space["mode"]>[number];
+type Spread = NonNullable<Space["spread"]>[number];
 type NumaPolicy = NonNullable<Space["numa_policy"]>[number];
 
 /** A study as typed into the form. Lists are text with commas; an empty one does not narrow the space. */
@@ -37,6 +38,7 @@ export interface StudyText {
   batch_packets: string;
   socket_buffer_mib: string;
   numa_policies: NumaPolicy[];
+  spreads: Spread[];
 }
 
 export function studyDefaults(testbed: string): StudyText {
@@ -67,6 +69,7 @@ export function studyDefaults(testbed: string): StudyText {
     batch_packets: "",
     socket_buffer_mib: "",
     numa_policies: [],
+    spreads: [],
   };
 }
 
@@ -83,6 +86,7 @@ function spaceOf(text: StudyText): Space | null {
     batch_packets: numberListOf(text.batch_packets),
     socket_buffer_bytes: buffers ? buffers.map((mib) => mib * 1024 * 1024) : null,
     numa_policy: narrowedTo(text.numa_policies),
+    spread: narrowedTo(text.spreads),
   };
   const asGenerated = Object.values(narrowed).every((values) => values === null) && !text.placement_per_gateway;
   return asGenerated ? null : { ...narrowed, placement_per_gateway: text.placement_per_gateway, host: {} };

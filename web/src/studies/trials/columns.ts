@@ -78,6 +78,7 @@ export const trialColumns = column.columns([
   column.accessor(({ candidate }) => candidate.engine, { id: "engine", header: "Engine", sortFn: "text", filterFn: "equalsString" }),
   column.accessor(({ candidate }) => candidate.mode ?? "—", { id: "mode", header: "Mode", sortFn: "text", filterFn: "equalsString" }),
   column.accessor(({ candidate }) => candidate.lanes, { ...NUMBER, id: "lanes", header: "Lanes" }),
+  column.accessor(({ candidate }) => candidate.spread, { id: "spread", header: "Spread", sortFn: "text", filterFn: "equalsString" }),
   column.accessor(({ candidate }) => candidate.crypto_workers ?? undefined, {
     ...NUMBER,
     id: "workers",
