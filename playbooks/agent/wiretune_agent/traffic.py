@@ -71,7 +71,8 @@ class Follower(Protocol):
 
 def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Run all workloads. `arguments`: gateway, state_folder, underlay_address, far_underlay_address, rendezvous_port,
-    token, inner_address, far_inner_address, devices, mtu, probe_lanes, data_plane_cpus, workloads (as tuner's Workload).
+    token, inner_address, far_inner_address, devices, mtu, probe_lanes, data_plane_cpus, workloads (as
+    tuner's Workload).
 
     Returns per workload the counters as the window opened and closed, what else happened on the gateway around it, and
     on the leading side what the tools said.

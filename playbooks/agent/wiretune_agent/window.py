@@ -48,7 +48,7 @@ class EngineWatch:
         }
 
     def _inside(self) -> dict[str, Any]:
-        """CPU time of each data-plane thread and the drops and bytes so far, as wirelane tells them; other engines do not. One
+        """CPU time of each data-plane thread and the drops and bytes so far, as wirelane tells them; others do not. One
         question takes it a millisecond of a thread that forwards nothing."""
         threads: list[dict[str, Any]] = []
         drops: dict[str, int] = {}
