@@ -208,7 +208,7 @@ def test_one_candidate_is_measured(open_page: OpenPage) -> None:
     dialog.get_by_role("button", name="Measure").click()
     expect(dialog.get_by_label("CPUs of tx, gateway a")).to_have_attribute("aria-invalid", "true")
     dialog.get_by_label("CPUs of tx, gateway a").fill("0-1")
-    dialog.get_by_label("Lanes").fill("2")
+    dialog.get_by_label("Lanes", exact=True).fill("2")
     dialog.get_by_role("button", name="Measure").click()
     sample = page.get_by_role("region", name="Sample tcp forward")
     expect(sample).to_contain_text("Gbit/s")

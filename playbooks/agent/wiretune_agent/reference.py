@@ -25,7 +25,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
     setup = Setup(
         inner_address=arguments["underlay_address"],
         far_inner_address=arguments["far_underlay_address"],
-        lanes=1,
+        devices=1,
         mtu=arguments["packet_bytes"],
         state_folder=Path(arguments["state_folder"]),
         probe_lanes=(),
