@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -32,9 +33,12 @@ PACKAGES = {
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """Be killed by the kernel as soon as the parent dies, however it dies."""
+def die_with_parent(parent_pid: int | None = None) -> None:
+    """Be killed by the kernel as soon as the parent dies, however it dies. With `parent_pid` also if it has died before
+    this was asked for: a child that is started just then would live on."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def missing_program(program: str) -> AgentError:
@@ -70,7 +74,7 @@ def attempt(
             errors="replace",
             timeout=timeout_s,
             check=False,
-            preexec_fn=die_with_parent,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
     except FileNotFoundError:
         raise missing_program(argv[0]) from None
@@ -97,7 +101,7 @@ def spawn(
             text=True,
             errors="replace",
             env={**os.environ, **(env or {})},
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the agent has one thread
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - the agent has one thread
         )
     except FileNotFoundError:
         raise missing_program(argv[0]) from None

@@ -6,6 +6,7 @@ fingerprints mean that two results may be compared. Every text is cut, since a h
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -168,7 +169,7 @@ def first_line(argv: Sequence[str]) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls prctl only
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - it calls prctl only
         )
     except OSError:
         return ""
