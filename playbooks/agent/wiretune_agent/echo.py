@@ -87,7 +87,7 @@ class LaneEcho:
 def _checksum(packet: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     padded = packet + b"\0" * (len(packet) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     total = (total & 0xFFFF) + (total >> 16)
     total += total >> 16
     return ~total & 0xFFFF

@@ -116,7 +116,8 @@ def cpus_of(cpulist: str) -> list[int]:
 
 def mask_of(cpus: Sequence[int]) -> str:
     """The kernel's form of a CPU mask: hexadecimal, groups of 32 bits (cpumask_parse)."""
-    value, groups = sum(1 << cpu for cpu in cpus), []
+    value = sum(1 << cpu for cpu in cpus)
+    groups: list[str] = []
     while value or not groups:
         groups.append(f"{value & 0xFFFFFFFF:08x}" if value >> 32 else f"{value:x}")
         value >>= 32
