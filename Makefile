@@ -111,7 +111,7 @@ test-compose: setup ## docker-compose.yml under a Docker daemon of the test's ow
 	$(SUDO) env WIRETUNE_TEST_COMPOSE=1 $(BIN)/pytest -rs tests/compose
 
 .PHONY: test-vm
-test-vm: setup $(VENV)/.test-tools ## two virtual machines: real kernels, NUMA, a study, hosts that heal (root; about 20 minutes without KVM)
+test-vm: setup $(VENV)/.test-tools ## two virtual machines: real kernels, NUMA, a study, hosts that heal (root; long without KVM)
 	scripts/setup vm
 	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs tests/vm
 

@@ -169,7 +169,7 @@ def first_line(argv: Sequence[str]) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - it calls prctl only
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - system calls only
         )
     except OSError:
         return ""

@@ -24,7 +24,7 @@ use crate::shared::Shared;
 use crate::threads::{LaneThread, ThreadPlan};
 use crate::tuning::{Direction, Mode, Stage, Tuning, cpu_of_thread};
 
-/// Receive buffers have room for a batch that is nearly full and one more receive.
+/// Receive buffers have room for a batch that is nearly full, one more receive, and the rest of that super-packet.
 const INBOUND_BYTES: usize = FULL_BATCH_BYTES + 2 * RECEIVE_BYTES + 1024;
 /// Batches between a bond's reader and an inline lane: enough for some milliseconds in which the lane's thread waits for
 /// its CPU.
