@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from app.bundles import host_tuning
 from app.bundles.contents import BundleSource
+from app.bundles.placed_file import Lane, PlacedFile
 from app.bundles.site import Site
 from tuner.candidate import (
     INLINE_STAGES,
@@ -31,38 +33,6 @@ WIRELANE_UNIT = "wiretune-wirelane.service"
 WIREGUARD_GO_UNIT = "wiretune-wireguard-go@.service"
 STOCK_PROGRAMS = ("wg-quick", "wg", "ip", "flock", "bash")
 STATIC_FILES = ("apply.yml", "snapshot.yml", "services.yml", "rollback.yml", "keys.sh", "inventory.ini")
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One lane as one gateway sees it."""
-
-    number: int
-    interface: str
-    port: int
-    address: str
-    key_file: str
-    far_key: str
-    far_endpoint: str
-    allowed_ips: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """A file of the bundle that has a place on a gateway."""
-
-    source: str
-    destination: str
-    template: str
-    purpose: str
-    lane: Lane | None = None
-    carries_keys: bool = False
-    validate: str | None = None
-
-    def for_play(self) -> dict[str, str]:
-        """What apply.yml needs to know of it."""
-        entry = {"source": self.source, "destination": self.destination, "mode": "0644"}
-        return entry if self.validate is None else entry | {"validate": self.validate}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +103,17 @@ def gateway_plan(source: BundleSource, name: Gateway) -> GatewayPlan:
         engine = (*_wireguard_go_files(name, lanes), routes, sysctl)
         units = tuple(WIREGUARD_GO_UNIT.replace("@", f"@{lane.interface}") for lane in lanes)
         programs = ("/usr/bin/wireguard-go", "wg", "ip", "flock", "bash")
+    tuned = bool(source.winner.host.used())
+    also_files = host_tuning.placed_files(name) if tuned else ()
+    also_units = (host_tuning.UNIT,) if tuned else ()  # First: the lanes start on a host that is ready.
+    also_programs = host_tuning.PROGRAMS if tuned else ()
     return GatewayPlan(
         name=name,
         source=source,
         lanes=lanes,
-        files={"engine": engine, "stock": (*stock, routes, sysctl)},
-        units={"engine": units, "stock": stock_units},
-        programs={"engine": programs, "stock": STOCK_PROGRAMS},
+        files={"engine": (*engine, *also_files), "stock": (*stock, routes, sysctl, *also_files)},
+        units={"engine": (*also_units, *units), "stock": (*also_units, *stock_units)},
+        programs={"engine": (*programs, *also_programs), "stock": (*STOCK_PROGRAMS, *also_programs)},
     )
 
 
@@ -257,6 +231,8 @@ def play_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -
     plan_a, plan_b = plans["a"], plans["b"]
     interfaces = [lane.interface for lane in plan_a.lanes]
     folders = [KEYS_FOLDER, "/etc/wiretune/lanes", "/etc/wiretune", "/etc/wireguard"]
+    if source.winner.host.used():
+        folders += host_tuning.FOLDERS
     units = [f"/etc/systemd/system/{unit}" for unit in (WIRELANE_UNIT, WIREGUARD_GO_UNIT)]
     # Files of the other engine count too: an earlier bundle may have placed them.
     destinations = {file.destination for plan in plans.values() for file in plan.all_files()}
@@ -273,6 +249,7 @@ def play_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -
         "managed_folders": folders,
         "managed_paths": sorted({*folders, *units, *destinations, "/etc/wiretune/wirelane.toml"}),
         "all_units": [
+            host_tuning.UNIT,
             WIRELANE_UNIT,
             *(WIREGUARD_GO_UNIT.replace("@", f"@{interface}") for interface in interfaces),
             *(f"wg-quick@{interface}.service" for interface in interfaces),

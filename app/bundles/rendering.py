@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import jinja2
 
 from app.bundles.contents import SCHEMA_VERSION, BundleSource
 from app.bundles.lanes import STATIC_FILES, GatewayPlan, gateway_plan, play_variables
+from app.bundles.placed_file import PlacedFile
 from app.bundles.site import NETNS_SITE
 from app.studies.schemas import BlockView
 from tuner.candidate import GATEWAYS, Gateway
@@ -64,8 +65,7 @@ def render(source: BundleSource) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for plan in plans.values():
         for placed in plan.files.values():
-            for file in placed:
-                files[file.source] = environment.get_template(file.template).render(plan.variables(file.lane)).encode()
+            files |= {file.source: _content(environment, plan, file) for file in placed}
     for name in STATIC_FILES:
         files[name] = (TEMPLATES / name).read_bytes()
     files["vars.json"] = pretty_json(play_variables(source, plans))
@@ -73,6 +73,12 @@ def render(source: BundleSource) -> dict[str, bytes]:
     files |= evidence(source)
     files["README.md"] = environment.get_template("README.md.j2").render(_readme_variables(source, plans)).encode()
     return files
+
+
+def _content(environment: jinja2.Environment, plan: GatewayPlan, file: PlacedFile) -> bytes:
+    if isinstance(file.template, Path):
+        return file.template.read_bytes()
+    return environment.get_template(file.template).render(plan.variables(file.lane)).encode()
 
 
 def manifest(source: BundleSource) -> dict[str, Any]:
@@ -140,6 +146,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"code": code, "plain": plain, "toml": toml, "figure": "{:.3g}".format, "gain": gain}
+    environment.filters["json"] = partial(json.dumps, indent=1)  # Jinja's own sorts, and host settings have an order.
     return environment
 
 
@@ -175,13 +182,19 @@ def _shown_facts(fingerprint: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _file_table(plan: GatewayPlan) -> list[dict[str, str]]:
-    rows = []
+    rows = {}
     for file in plan.all_files():
-        if file.lane is None or file.lane.number == 0:
-            each = "" if file.lane is None else ", one a lane"
-            source = f"`a/{file.source[2:]}`, `b/{file.source[2:]}`{each}"
-            rows.append({"source": source, "destination": f"`{file.destination}`", "purpose": file.purpose})
-    return rows + [{"source": name, "destination": "", "purpose": purpose} for name, purpose in _OTHER_FILES]
+        if file.lane is not None and file.lane.number > 0:
+            continue
+        folder, _, name = file.source.partition("/")
+        each = "" if file.lane is None else ", one a lane"
+        source, destination = f"`a/{name}`, `b/{name}`{each}", file.destination
+        if folder != plan.name:  # Of a folder that both gateways get whole.
+            source, destination = f"`{folder}/`", f"{destination.partition(f'/{folder}/')[0]}/{folder}/"
+        rows[source] = {"source": source, "destination": f"`{destination}`", "purpose": file.purpose}
+    return list(rows.values()) + [
+        {"source": name, "destination": "", "purpose": purpose} for name, purpose in _OTHER_FILES
+    ]
 
 
 _OTHER_FILES = (

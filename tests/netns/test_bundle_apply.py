@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from app.bundles.builder import build_bundle
 from tests.unit.bundles.sources import source
 from tuner.candidate import Candidate
+from tuner.host_tuning import HostTuning
 
 REPOSITORY = Path(__file__).parents[2]
 WIRELANE = REPOSITORY / "dataplane" / "target" / "release" / "wirelane"
@@ -85,6 +87,18 @@ class Gateways:
 
     def start(self, side: str, *argv: str | Path, env: dict[str, str] | None = None) -> None:
         self.processes.append(subprocess.Popen(self.argv(side, *argv), env={**os.environ, **(env or {})}))
+
+    def settings(self) -> dict[str, str]:
+        """All settings of the underlay that a namespace has to itself."""
+        return {side: run(*self.argv(side, "sh", "-c", SETTINGS)) for side in "ab"}
+
+    def host_tuning(self, side: str, action: str, *, fails: bool = False) -> str:
+        """What wiretune-host-tuning.service runs, with a folder for what was before of its own."""
+        argv = self.argv(side, "python3", "-B", "/etc/wiretune/host-tuning", action)
+        env = {**os.environ, "RUNTIME_DIRECTORY": str(self.root(side) / "tuning")}
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env=env)
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def play(self, bundle: Path, playbook: str) -> dict[str, dict[str, int]]:
         """Runs a playbook of the bundle on both gateways; what it changed, by host."""
@@ -168,6 +182,10 @@ def changed(recap: dict[str, dict[str, int]]) -> list[int]:
     return [counts["changed"] for counts in recap.values()]
 
 
+SETTINGS = (
+    "ethtool -k underlay; ethtool -l underlay; tc qdisc show dev underlay; ip -d link show underlay;"
+    " grep -r . /sys/class/net/underlay/queues --include=[rx]ps_cpus"
+)
 ECHO = """
 import socket, sys
 with socket.create_server((sys.argv[1], 7007)) as server:
@@ -265,3 +283,54 @@ def test_wirelane_runs_what_was_placed_beside_a_stock_peer(gateways: Gateways, t
         assert_carries(gateways, f"198.18.128.{2 * number}", f"198.18.128.{2 * number + 1}")
     assert gateways.ip("a", "route", "show", "198.19.2.0/24").count("nexthop") == 2
     assert_carries(gateways, "198.19.1.1", "198.19.2.1")
+
+
+TUNED = Candidate(mtu=1400, host=HostTuning(underlay_mtu=1480, gro=True, tso=False, qdisc="pfifo", rps_cpus="0"))
+
+
+def test_host_settings_are_made_and_undone_by_what_was_placed(gateways: Gateways, tmp_path: Path) -> None:
+    """The playbook places files; a namespace has no systemd, so that the service's commands are run here."""
+    files, before = {side: dump(gateways.root(side)) for side in "ab"}, gateways.settings()
+    with unpacked(TUNED, tmp_path) as bundle:
+        changed(gateways.play(bundle, "apply.yml"))
+        assert gateways.settings() == before, "manage_services=false leaves settings alone"
+        assert "no settings are made" in gateways.host_tuning("a", "verify", fails=True)
+        for side in "ab":
+            assert "mtu underlay = 1480" in gateways.host_tuning(side, "apply")
+            assert gateways.host_tuning(side, "verify") == ""
+        made = gateways.settings()
+        assert "mtu 1480" in made["a"] and "qdisc pfifo" in made["a"]
+        assert "generic-receive-offload: on" in made["b"]
+        # A second start begins from the host as it was found, and somebody else's change is seen.
+        gateways.host_tuning("a", "apply")
+        assert gateways.settings() == made
+        gateways.ip("a", "link", "set", "underlay", "mtu", "1400")
+        assert "mtu underlay is 1400 instead of 1480" in gateways.host_tuning("a", "verify", fails=True)
+        for side in "ab":
+            gateways.host_tuning(side, "restore")
+        assert gateways.settings() == before
+        assert_refusals(gateways)
+        assert gateways.settings() == before, "one setting that is refused leaves none"
+        for side in "ab":
+            (gateways.root(side) / "tuning").rmdir()  # As systemd does it with a RuntimeDirectory.
+        changed(gateways.play(bundle, "rollback.yml"))
+        assert differences(gateways, files) == {}
+
+
+def assert_refusals(gateways: Gateways) -> None:
+    """Gateway a says what is wrong with each of these settings."""
+    file = gateways.root("a") / "etc/wiretune/host-tuning.json"
+    text = file.read_text()
+    good = json.loads(text)
+    for bad, words in (
+        ({"settings": good["settings"] | {"ring_packets": 512}}, "no ring underlay rx"),
+        ({"settings": {"gro": True, "qdisc": "pfifo; id"}}, "refuses qdisc underlay"),
+        ({"settings": {"kernel.panic": 1}}, "knows no setting 'kernel.panic'"),
+        ({"settings": [1]}, "host-tuning.json cannot be read"),
+        ({"toward": "198.18.0.1"}, "this host's own"),
+    ):
+        file.write_text(json.dumps(good | bad))
+        assert words in gateways.host_tuning("a", "apply", fails=True)
+    file.write_text("{")
+    assert "host-tuning.json cannot be read" in gateways.host_tuning("a", "apply", fails=True)
+    file.write_text(text)

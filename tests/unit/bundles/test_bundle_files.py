@@ -19,6 +19,7 @@ from app.bundles.rendering import render
 from app.bundles.site import NETNS_SITE, Site, SiteGateway
 from tests.unit.bundles.sources import INLINE, PUBLIC_KEY, WIREGUARD_GO, gateway, result, source
 from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
+from tuner.host_tuning import HostTuning
 
 WIRELANE = Path(__file__).parents[3] / "dataplane" / "target" / "release" / "wirelane"
 PIPELINED = Candidate(
@@ -29,6 +30,9 @@ PIPELINED = Candidate(
     numa_policy="prefer",
 )
 BOND = Candidate(lanes=3, spread="bond", cpu_sets=GatewayCpuSets(a=StageCpuSets(tx="0", rx="1", read="1")))
+TUNED = Candidate(
+    lanes=2, host=HostTuning(channels=2, ring_packets=512, rps_cpus="0-1", gro=False, netdev_budget=600, qdisc="fq")
+)
 PUBLIC_SITE = Site(
     a=SiteGateway(underlay_address="2001:db8::a", inner_networks=("10.1.0.0/16", "fd00:1::/48")),
     b=SiteGateway(underlay_address="2001:db8::b", inner_networks=("10.2.0.0/16",), inner_address="10.2.0.1"),
@@ -128,7 +132,7 @@ def test_unit_placement_follows_cpu_sets_and_topology() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("winner", [INLINE, WIREGUARD_GO, PIPELINED], ids=lambda winner: winner.in_words()[:20])
+@pytest.mark.parametrize("winner", [INLINE, WIREGUARD_GO, PIPELINED, TUNED], ids=lambda winner: winner.in_words()[:20])
 def test_systemd_accepts_the_units(winner: Candidate, tmp_path: Path) -> None:
     for name, content in render(source(winner)).items():
         if not name.endswith(".service"):
@@ -151,6 +155,28 @@ def test_systemd_accepts_the_units(winner: Candidate, tmp_path: Path) -> None:
             ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
         )
         assert "NUMAPolicyy" in spoilt.stderr, "this test would not see a wrong unit"
+
+
+def test_host_settings_keep_the_order_in_which_they_are_made() -> None:
+    files = render(BundleSource(result=result(TUNED), site=PUBLIC_SITE))
+    for name, far in (("a", "2001:db8::b"), ("b", "2001:db8::a")):
+        content = json.loads(files[f"{name}/host-tuning.json"])
+        assert content == {"toward": far, "settings": TUNED.host.used()}
+        assert list(content["settings"]) == list(TUNED.host.used()), "queues come before what is set by queue"
+    play = json.loads(files["vars.json"])
+    for kind in ("engine", "stock"):
+        assert play["gateways"]["a"]["units"][kind][0] == "wiretune-host-tuning.service"
+        placed = {file["source"] for file in play["gateways"]["a"]["files"][kind]}
+        assert {"a/host-tuning.json", "host-tuning/__main__.py"} <= placed <= files.keys()
+    readme = files["README.md"].decode()
+    assert "gro off" in readme
+    assert "| `host-tuning/` | `/etc/wiretune/host-tuning/` |" in readme
+
+
+def test_a_winner_that_leaves_the_hosts_alone_brings_nothing_for_them() -> None:
+    files = render(source(INLINE))
+    assert not [name for name in files if "host-tuning" in name]
+    assert "host-tuning" not in files["README.md"].decode()
 
 
 @pytest.mark.skipif(shutil.which("wg-quick") is None, reason="wireguard-tools is not installed")
