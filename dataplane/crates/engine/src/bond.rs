@@ -148,6 +148,7 @@ struct Reader {
     tun: Arc<Tun>,
     collector: TunCollector,
     stop: Arc<AtomicBool>,
+    waker: Waker,
     lanes: Vec<LaneInput>,
     /// Whose turn it is among lanes of equal load.
     turn: usize,
@@ -183,7 +184,7 @@ impl Reader {
                     self.flush(counters);
                     (reads, bytes) = (0, 0);
                     let stop = Arc::clone(&self.stop);
-                    if self.collector.wait(&self.tun, || stop.load(Ordering::Relaxed)) == Step::End {
+                    if self.collector.wait(&self.tun, &self.waker, || stop.load(Ordering::Relaxed)) == Step::End {
                         break;
                     }
                 }
@@ -289,12 +290,13 @@ impl Bond {
     pub fn prepare(&self, lanes: Vec<LaneInput>, tuning: &Tuning) -> io::Result<ReaderThread> {
         let place = memory_placement(tuning, Stage::Read, 0);
         let waker = Waker::new()?;
-        let collector = TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, waker.try_clone()?, tuning.batch_packets);
+        let collector = TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, tuning.batch_packets);
         let stop = Arc::new(AtomicBool::new(false));
         let reader = Reader {
             tun: Arc::clone(&self.tun),
             collector,
             stop: Arc::clone(&stop),
+            waker: waker.try_clone()?,
             lanes,
             turn: 0,
             flows: Arc::clone(&self.flows),

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use wirelane_io::{Buffer, Interest, Tun, UdpPair, Waker, poll};
+use wirelane_io::{Buffer, Interest, Tun, UdpPair, UdpSocket, Waker, poll};
 use wirelane_packet::inner::IpPacket;
 use wirelane_packet::{MAX_TUN_READ, Splitter, VNET_HEADER_LEN, ecn};
 use wirelane_protocol::Peer;
@@ -34,26 +34,20 @@ pub struct TunCollector {
     read: Buffer,
     /// How much of the buffer the last read filled.
     len: usize,
-    stop: Waker,
     batch_packets: usize,
 }
 
 impl TunCollector {
-    /// For one thread.
-    pub fn new(read: Buffer, stop: Waker, batch_packets: usize) -> Self {
+    /// For one thread at a time.
+    pub fn new(read: Buffer, batch_packets: usize) -> Self {
         debug_assert!(read.len() >= MAX_TUN_READ);
-        Self { read, len: 0, stop, batch_packets }
+        Self { read, len: 0, batch_packets }
     }
 
-    /// Waits until the TUN has something.
-    pub fn wait(&self, tun: &Tun, is_stopping: impl Fn() -> bool) -> Step {
-        let descriptors = [(tun.as_fd(), Interest::Readable), (self.stop.as_fd(), Interest::Readable)];
-        wait_for(&descriptors, &self.stop, is_stopping).1
-    }
-
-    /// What interrupts a wait.
-    pub fn stop_waker(&self) -> &Waker {
-        &self.stop
+    /// Waits until the TUN has something, or `stop` wakes.
+    pub fn wait(&self, tun: &Tun, stop: &Waker, is_stopping: impl Fn() -> bool) -> Step {
+        let descriptors = [(tun.as_fd(), Interest::Readable), (stop.as_fd(), Interest::Readable)];
+        wait_for(&descriptors, stop, is_stopping).1
     }
 
     /// Reads one packet or super-packet into `batch`. `hand_on` gets each batch that is full or must not take more, and
@@ -164,45 +158,63 @@ impl TunCollector {
 /// Receives from the sockets.
 pub struct SocketCollector {
     sockets: Arc<UdpPair>,
-    stop: Waker,
     batch_packets: usize,
     /// Bit i: the i-th socket may have something.
     ready: u32,
+    /// Bit i: it had something before.
+    used: u32,
 }
 
 impl SocketCollector {
-    /// For one thread.
-    pub fn new(shared: &Shared, stop: Waker, batch_packets: usize) -> Self {
-        Self { sockets: Arc::clone(&shared.sockets()), stop, batch_packets, ready: 0 }
+    /// For one thread at a time.
+    pub fn new(shared: &Shared, batch_packets: usize) -> Self {
+        Self { sockets: Arc::clone(&shared.sockets()), batch_packets, ready: 0, used: 0 }
     }
 
-    /// Waits until a socket has something, or there are other sockets.
-    pub fn wait(&mut self, shared: &Shared) -> Step {
-        let stop = (self.stop.as_fd(), Interest::Readable);
-        let mut descriptors = [stop; 3];
+    /// Waits until a socket has something, or `stop` wakes, which it does when there are other sockets.
+    pub fn wait(&mut self, shared: &Shared, stop: &Waker) -> Step {
+        let mut descriptors = [(stop.as_fd(), Interest::Readable); 3];
         let mut count = 0;
-        for socket in self.sockets.sockets().take(2) {
-            descriptors[count] = (socket.as_fd(), Interest::Readable);
+        for socket in self.sockets().take(2) {
+            descriptors[count].0 = socket.as_fd();
             count += 1;
         }
-        let (ready, step) = wait_for(&descriptors[..=count], &self.stop, || shared.is_stopping());
-        self.ready = ready;
-        if ready >> count & 1 == 1 {
-            self.sockets = Arc::clone(&shared.sockets());
-            self.ready = 0;
-        }
+        let (ready, step) = wait_for(&descriptors[..=count], stop, || shared.is_stopping());
+        self.set_ready(ready);
         step
     }
 
-    /// Fills `batch` with what is waiting. [`Step::More`]: it is full, there may be more.
+    /// What to wait for.
+    pub fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.sockets.sockets()
+    }
+
+    /// Bit i: the i-th of the sockets has something.
+    pub fn set_ready(&mut self, ready: u32) {
+        self.ready = ready;
+    }
+
+    /// Fills `batch` with what is waiting. [`Step::More`]: it is full, there may be more. Without a wait in between, the
+    /// sockets that had something before are tried.
     pub fn take(&mut self, batch: &mut InboundBatch, shared: &Shared) -> Step {
+        let present = shared.sockets();
+        if !Arc::ptr_eq(&self.sockets, &present) {
+            self.sockets = Arc::clone(&present);
+            self.used = 0;
+        }
+        if self.ready == 0 {
+            self.ready = self.used;
+        }
         for (index, socket) in self.sockets.sockets().enumerate() {
             while self.ready >> index & 1 == 1 {
                 let has_enough = batch.bytes() >= FULL_BATCH_BYTES && !batch.ends_in_full_run();
                 let is_full = batch.datagrams() >= self.batch_packets || has_enough;
                 let Some(room) = batch.room().filter(|_| !is_full) else { return Step::More };
                 match socket.receive(room) {
-                    Ok(received) => batch.add(received),
+                    Ok(received) => {
+                        self.used |= 1 << index;
+                        batch.add(received);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
                         // An error that was queued on the socket, such as ECONNREFUSED, is gone once fetched.
@@ -219,7 +231,7 @@ impl SocketCollector {
 }
 
 /// Waits for any of the descriptors, the last of which is `stop`; says which are ready.
-fn wait_for(
+pub fn wait_for(
     descriptors: &[(std::os::fd::BorrowedFd<'_>, Interest)],
     stop: &Waker,
     is_stopping: impl Fn() -> bool,

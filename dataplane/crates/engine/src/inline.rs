@@ -1,47 +1,304 @@
-//! Inline mode: each direction of a lane runs to completion in one thread. No queue, no hand-off.
+//! Inline mode: each direction of a lane runs to completion in one thread. No queue, no hand-off of packets.
+//!
+//! A direction that carries next to nothing beside a busy one, such as the acknowledgements of a transfer, would cost a
+//! wake-up for nearly every packet of its own. Its thread lends it to the busy one's, which is awake anyway, and gets it
+//! back once it carries a share of the load. Two threads lend to each other only where they have the same CPUs.
 
-use wirelane_io::Waker;
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wirelane_io::{Interest, Waker};
 
 use crate::aead::ThreadAead;
-use crate::collect::{SocketCollector, Step, TunCollector};
-use crate::counters::ThreadCounters;
+use crate::collect::{SocketCollector, Step, TunCollector, wait_for};
+use crate::counters::{Counter, ThreadCounters};
 use crate::inbound::{Delivery, InboundBatch};
 use crate::outbound::OutboundBatch;
 use crate::pipelined::WriterEnd;
 use crate::shared::Shared;
+use crate::tuning::Direction;
 
-/// TUN to network, until the lane ends.
-pub fn transmit(
-    shared: &Shared,
-    mut collector: TunCollector,
-    mut batch: OutboundBatch,
-    mut aead: ThreadAead,
-    counters: &ThreadCounters,
-) {
-    let Ok(stop) = collector.stop_waker().try_clone() else {
-        log::error!("{}: no descriptor left for the tx thread", shared.tun.name());
-        return;
-    };
-    let mut send = |batch: &mut OutboundBatch| {
-        if !batch.packets.is_empty() {
-            let now = shared.now();
-            if batch.prepare(shared, now, counters) {
-                batch.seal(aead.get());
-                batch.send(shared, &stop, now, counters);
+/// So many waits of a lightly loaded thread, or rounds of one that looks after both directions, come between two looks
+/// at who carries what.
+const BETWEEN_LOOKS: u32 = 64;
+/// A direction is lent if the other carries so many times its bytes…
+const LENT_BELOW: u64 = 32;
+/// …and so many bytes for each time that its own thread wakes: less, and the other may not be awake.
+const BUSY_BYTES_A_WAIT: u64 = 16 << 10;
+/// It is given back once the other carries less than so many times its bytes.
+const RETURNED_ABOVE: u64 = 8;
+
+/// TUN to network.
+pub struct Transmit {
+    collector: TunCollector,
+    batch: OutboundBatch,
+}
+
+impl Transmit {
+    /// With buffers of its own.
+    pub fn new(collector: TunCollector, batch: OutboundBatch) -> Self {
+        Self { collector, batch }
+    }
+
+    /// Reads until a batch has been sent, or nothing is waiting and what there was has been sent.
+    fn step(&mut self, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) -> Step {
+        let has_sent = Cell::new(false);
+        let mut hand_on = |batch: &mut OutboundBatch| {
+            has_sent.set(true);
+            send(batch, shared, stop, aead, counters);
+            !shared.is_stopping()
+        };
+        loop {
+            match self.collector.take_one(shared, counters, &mut self.batch, &mut hand_on) {
+                Step::More if !has_sent.get() => {}
+                Step::Empty => {
+                    self.finish(shared, stop, aead, counters);
+                    return Step::Empty;
+                }
+                step => return step,
             }
         }
-        batch.clear();
-        !shared.is_stopping()
-    };
-    loop {
-        match collector.take_one(shared, counters, &mut batch, &mut send) {
-            Step::More => {}
-            Step::Empty => {
-                if !send(&mut batch) || collector.wait(&shared.tun, || shared.is_stopping()) == Step::End {
-                    return;
-                }
+    }
+
+    /// Sends what has been read.
+    fn finish(&mut self, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) {
+        send(&mut self.batch, shared, stop, aead, counters);
+    }
+}
+
+/// Network to TUN.
+pub struct Receive {
+    collector: SocketCollector,
+    batch: InboundBatch,
+    delivery: Delivery,
+}
+
+impl Receive {
+    /// With buffers of its own.
+    pub fn new(collector: SocketCollector, batch: InboundBatch, delivery: Delivery) -> Self {
+        Self { collector, batch, delivery }
+    }
+
+    /// Receives one batch and delivers it.
+    fn step(&mut self, shared: &Shared, aead: &mut ThreadAead, counters: &ThreadCounters) -> Step {
+        let step = self.collector.take(&mut self.batch, shared);
+        if !self.batch.is_empty() {
+            let now = shared.now();
+            self.batch.sort(shared, now, counters);
+            self.batch.open(aead.get());
+            self.delivery.deliver(&mut self.batch, shared, now, counters);
+            self.batch.clear();
+        }
+        step
+    }
+}
+
+/// One direction of a lane, with all that it needs.
+pub enum Duty {
+    /// TUN to network.
+    Transmit(Transmit),
+    /// Network to TUN.
+    Receive(Receive),
+}
+
+/// Where the two threads of a lane leave each other the directions that they lend.
+pub struct Exchange {
+    /// By direction, which is the home duty of the thread whose desk it is.
+    desks: [Desk; 2],
+}
+
+struct Desk {
+    duties: Mutex<Vec<Duty>>,
+    /// Whether to look at them.
+    has_some: AtomicBool,
+    /// Wakes the thread whose desk it is.
+    waker: Waker,
+    /// Bytes of this direction so far, whoever carried them.
+    carried_bytes: Counter,
+}
+
+impl Exchange {
+    /// For the threads that these wakers wake.
+    pub fn new(tx: Waker, rx: Waker) -> Self {
+        let desk = |waker| Desk {
+            duties: Mutex::default(),
+            has_some: AtomicBool::new(false),
+            waker,
+            carried_bytes: Counter::default(),
+        };
+        Self { desks: [desk(tx), desk(rx)] }
+    }
+
+    fn desk(&self, of: Direction) -> &Desk {
+        &self.desks[of as usize]
+    }
+
+    fn leave(&self, duty: Duty, to: Direction) {
+        let desk = self.desk(to);
+        desk.duties.lock().unwrap_or_else(PoisonError::into_inner).push(duty);
+        desk.has_some.store(true, Ordering::Release);
+        if let Err(error) = desk.waker.wake() {
+            log::error!("cannot wake a thread: {error}");
+        }
+    }
+
+    fn collect(&self, at: Direction) -> Vec<Duty> {
+        let desk = self.desk(at);
+        if !desk.has_some.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *desk.duties.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A packet thread of an inline lane.
+pub struct InlineThread {
+    home: Direction,
+    tx: Option<Transmit>,
+    rx: Option<Receive>,
+    aead: ThreadAead,
+    stop: Waker,
+    /// None: it keeps its direction.
+    exchange: Option<Arc<Exchange>>,
+    /// Since the last look…
+    rounds: u32,
+    /// …when so many bytes had been carried, by direction.
+    carried_bytes: [u64; 2],
+}
+
+impl InlineThread {
+    /// A thread that begins with one direction. `stop` wakes it.
+    pub fn new(home: Duty, aead: ThreadAead, stop: Waker, exchange: Option<Arc<Exchange>>) -> Self {
+        let (home, tx, rx) = match home {
+            Duty::Transmit(tx) => (Direction::Tx, Some(tx), None),
+            Duty::Receive(rx) => (Direction::Rx, None, Some(rx)),
+        };
+        Self { home, tx, rx, aead, stop, exchange, rounds: 0, carried_bytes: [0; 2] }
+    }
+
+    /// Carries packets until the lane ends.
+    pub fn run(mut self, shared: &Shared, counters: &ThreadCounters) {
+        loop {
+            self.collect_duties();
+            let step = self.step(shared, counters);
+            if step == Step::End || shared.is_stopping() {
+                break;
             }
-            Step::End => return,
+            if step == Step::Empty || self.holds_both() {
+                self.rounds += 1;
+            }
+            if self.rounds >= BETWEEN_LOOKS {
+                self.look_at_loads(shared, counters);
+            }
+            if step == Step::Empty && self.wait(shared) == Step::End {
+                break;
+            }
+        }
+        if let Some(tx) = &mut self.tx {
+            tx.finish(shared, &self.stop, &mut self.aead, counters);
+        }
+    }
+
+    /// One batch of each direction that it has. [`Step::Empty`]: none of them has more.
+    fn step(&mut self, shared: &Shared, counters: &ThreadCounters) -> Step {
+        let mut all = Step::Empty;
+        let before = (counters.tx.bytes.get(), counters.rx.bytes.get());
+        if let Some(tx) = &mut self.tx {
+            all = tx.step(shared, &self.stop, &mut self.aead, counters);
+        }
+        if let Some(rx) = &mut self.rx
+            && rx.step(shared, &mut self.aead, counters) == Step::More
+            && all == Step::Empty
+        {
+            all = Step::More;
+        }
+        if let Some(exchange) = &self.exchange {
+            exchange.desk(Direction::Tx).carried_bytes.add(counters.tx.bytes.get() - before.0);
+            exchange.desk(Direction::Rx).carried_bytes.add(counters.rx.bytes.get() - before.1);
+        }
+        all
+    }
+
+    fn wait(&mut self, shared: &Shared) -> Step {
+        let mut descriptors = [(self.stop.as_fd(), Interest::Readable); 4];
+        let mut count = 0;
+        if self.tx.is_some() {
+            descriptors[0].0 = shared.tun.as_fd();
+            count += 1;
+        }
+        let first_socket = count;
+        for socket in self.rx.iter().flat_map(|rx| rx.collector.sockets()).take(2) {
+            descriptors[count].0 = socket.as_fd();
+            count += 1;
+        }
+        let (ready, step) = wait_for(&descriptors[..=count], &self.stop, || shared.is_stopping());
+        if let Some(rx) = &mut self.rx {
+            rx.collector.set_ready(ready >> first_socket);
+        }
+        step
+    }
+
+    fn holds_both(&self) -> bool {
+        self.tx.is_some() && self.rx.is_some()
+    }
+
+    fn collect_duties(&mut self) {
+        let Some(exchange) = &self.exchange else { return };
+        for duty in exchange.collect(self.home) {
+            match duty {
+                Duty::Transmit(tx) => self.tx = Some(tx),
+                Duty::Receive(rx) => self.rx = Some(rx),
+            }
+        }
+    }
+
+    /// Lends the home direction, gives the other one back, or leaves all as it is.
+    fn look_at_loads(&mut self, shared: &Shared, counters: &ThreadCounters) {
+        let Some(exchange) = self.exchange.clone() else { return };
+        let total = [Direction::Tx, Direction::Rx].map(|direction| exchange.desk(direction).carried_bytes.get());
+        let since = |direction: Direction| total[direction as usize] - self.carried_bytes[direction as usize];
+        let away = self.home.opposite();
+        let (of_home, of_away) = (since(self.home), since(away));
+        let holds_home = self.holds(self.home);
+        if holds_home && !self.holds(away) {
+            if of_away > of_home * LENT_BELOW && of_away > u64::from(self.rounds) * BUSY_BYTES_A_WAIT {
+                self.give(self.home, away, &exchange, shared, counters);
+            }
+        } else if self.holds(away) && (!holds_home || of_away * RETURNED_ABOVE > of_home) {
+            self.give(away, away, &exchange, shared, counters);
+        }
+        self.rounds = 0;
+        self.carried_bytes = total;
+    }
+
+    fn holds(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Tx => self.tx.is_some(),
+            Direction::Rx => self.rx.is_some(),
+        }
+    }
+
+    /// Leaves a direction on the desk of the thread whose home is `to`. All that was read of it has left.
+    fn give(
+        &mut self,
+        what: Direction,
+        to: Direction,
+        exchange: &Exchange,
+        shared: &Shared,
+        counters: &ThreadCounters,
+    ) {
+        let duty = match what {
+            Direction::Tx => self.tx.take().map(|mut tx| {
+                tx.finish(shared, &self.stop, &mut self.aead, counters);
+                Duty::Transmit(tx)
+            }),
+            Direction::Rx => self.rx.take().map(Duty::Receive),
+        };
+        if let Some(duty) = duty {
+            log::debug!("{}: {what:?} is {}", shared.name(), if what == to { "given back" } else { "lent" });
+            exchange.leave(duty, to);
         }
     }
 }
@@ -54,36 +311,17 @@ pub fn transmit_handed(
     mut aead: ThreadAead,
     counters: &ThreadCounters,
 ) {
-    end.run(counters, |batch| {
+    end.run(counters, |batch| send(batch, shared, stop, &mut aead, counters));
+}
+
+/// All that happens to a batch between the TUN and the network. It is empty afterwards.
+fn send(batch: &mut OutboundBatch, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) {
+    if !batch.packets.is_empty() {
         let now = shared.now();
         if batch.prepare(shared, now, counters) {
             batch.seal(aead.get());
             batch.send(shared, stop, now, counters);
         }
-        batch.clear();
-    });
-}
-
-/// Network to TUN, until the lane ends.
-pub fn receive(
-    shared: &Shared,
-    mut collector: SocketCollector,
-    mut batch: InboundBatch,
-    mut aead: ThreadAead,
-    counters: &ThreadCounters,
-) {
-    let mut delivery = Delivery::new(shared);
-    loop {
-        let step = collector.take(&mut batch, shared);
-        if !batch.is_empty() {
-            let now = shared.now();
-            batch.sort(shared, now, counters);
-            batch.open(aead.get());
-            delivery.deliver(&mut batch, shared, now, counters);
-            batch.clear();
-        }
-        if shared.is_stopping() || (step == Step::Empty && collector.wait(shared) == Step::End) {
-            return;
-        }
     }
+    batch.clear();
 }

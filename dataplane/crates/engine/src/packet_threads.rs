@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use wirelane_crypto::Backend;
-use wirelane_io::{Buffer, MemoryPlacement, node_of_cpu};
+use wirelane_io::{Buffer, MemoryPlacement, Waker, node_of_cpu};
 use wirelane_packet::{MAX_TUN_READ, SendBatch};
 
 use crate::aead::ThreadAead;
@@ -16,8 +16,8 @@ use crate::bond::{LaneInput, LaneQueue};
 use crate::collect::{FULL_BATCH_BYTES, SocketCollector, TunCollector};
 use crate::counters::ThreadCounters;
 use crate::flows::LaneId;
-use crate::inbound::{InboundBatch, RECEIVE_BYTES};
-use crate::inline;
+use crate::inbound::{Delivery, InboundBatch, RECEIVE_BYTES};
+use crate::inline::{self, Duty, Exchange, InlineThread, Receive, Transmit};
 use crate::outbound::OutboundBatch;
 use crate::pipelined::{self, Pipeline, ReaderEnd};
 use crate::shared::Shared;
@@ -122,13 +122,16 @@ impl PacketThreads {
             input: None,
         };
         match (tuning.mode, source) {
-            (Mode::Inline, Source::OwnTun) => made.add_inline_tx(backend)?,
-            (Mode::Inline, Source::Bond(id)) => made.add_handed_tx(backend, id)?,
-            (Mode::Pipelined, source) => made.add_pipelined_tx(backend, source)?,
-        }
-        match tuning.mode {
-            Mode::Inline => made.add_inline_rx(backend)?,
-            Mode::Pipelined => made.add_pipelined_rx(backend)?,
+            (Mode::Inline, Source::OwnTun) => made.add_inline(backend)?,
+            (Mode::Inline, Source::Bond(id)) => {
+                made.add_handed_tx(backend, id)?;
+                let stop = made.stop_waker()?;
+                made.add_inline_rx(backend, stop, None)?;
+            }
+            (Mode::Pipelined, source) => {
+                made.add_pipelined_tx(backend, source)?;
+                made.add_pipelined_rx(backend)?;
+            }
         }
         Ok(made)
     }
@@ -170,14 +173,33 @@ impl PacketThreads {
         }
     }
 
-    fn add_inline_tx(&mut self, backend: Backend) -> io::Result<()> {
-        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
+    /// Two threads, which lend each other their directions unless they have been given different CPUs.
+    fn add_inline(&mut self, backend: Backend) -> io::Result<()> {
+        let cpu_of = |stage| self.tuning.cpu_sets.of(stage).and_then(|set| cpu_of_thread(set, self.index));
+        let (tx_stop, rx_stop) = (self.stop_waker()?, self.stop_waker()?);
+        let exchange = if cpu_of(Stage::Tx) == cpu_of(Stage::Rx) {
+            Some(Arc::new(Exchange::new(tx_stop.try_clone()?, rx_stop.try_clone()?)))
+        } else {
+            None
+        };
         let place = self.placement_of(Stage::Tx, self.index);
-        let collector = self.tun_collector(place)?;
         let batch = OutboundBatch::new(Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place)?);
-        self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
-            inline::transmit(&shared, collector, batch, aead, counters);
-        })
+        let transmit = Transmit::new(self.tun_collector(place)?, batch);
+        let thread = InlineThread::new(Duty::Transmit(transmit), ThreadAead::new(backend), tx_stop, exchange.clone());
+        self.spawn_inline("tx", (Stage::Tx, TX), thread)?;
+        self.add_inline_rx(backend, rx_stop, exchange)
+    }
+
+    fn add_inline_rx(&mut self, backend: Backend, stop: Waker, exchange: Option<Arc<Exchange>>) -> io::Result<()> {
+        let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
+        let receive = Receive::new(self.socket_collector(), batch, Delivery::new(&self.shared));
+        let thread = InlineThread::new(Duty::Receive(receive), ThreadAead::new(backend), stop, exchange);
+        self.spawn_inline("rx", (Stage::Rx, RX), thread)
+    }
+
+    fn spawn_inline(&mut self, role: &str, stage: (Stage, Option<Direction>), thread: InlineThread) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.spawn(role, stage, self.index, move |counters| thread.run(&shared, counters))
     }
 
     /// Inline in a bond: the reader hands batches over, this thread does all the rest.
@@ -186,7 +208,7 @@ impl PacketThreads {
         let make = || Buffer::new(SendBatch::<Buffer>::RECOMMENDED_BYTES, place).map(OutboundBatch::new);
         let (end, writer) = pipelined::single_ring(HANDED_BATCHES, make)?;
         let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
-        let stop = shared.register_packet_thread(self.generation)?;
+        let stop = self.stop_waker()?;
         let batch = make()?;
         self.spawn("tx", (Stage::Tx, TX), self.index, move |counters| {
             inline::transmit_handed(&shared, writer, &stop, aead, counters);
@@ -205,15 +227,6 @@ impl PacketThreads {
         self.input = Some(LaneInput { id, shared: Arc::clone(&self.shared), counters, batch, queue });
     }
 
-    fn add_inline_rx(&mut self, backend: Backend) -> io::Result<()> {
-        let (shared, aead) = (Arc::clone(&self.shared), ThreadAead::new(backend));
-        let collector = self.socket_collector()?;
-        let batch = InboundBatch::new(Buffer::new(INBOUND_BYTES, self.placement_of(Stage::Rx, self.index))?);
-        self.spawn("rx", (Stage::Rx, RX), self.index, move |counters| {
-            inline::receive(&shared, collector, batch, aead, counters);
-        })
-    }
-
     fn add_pipelined_tx(&mut self, backend: Backend, source: Source) -> io::Result<()> {
         let (workers, reader_number) = (self.tuning.crypto_workers, 2 * self.index);
         let place = self.placement_of(Stage::Read, reader_number);
@@ -226,7 +239,7 @@ impl PacketThreads {
             })?;
         }
         let shared = Arc::clone(&self.shared);
-        let stop = shared.register_packet_thread(self.generation)?;
+        let stop = self.stop_waker()?;
         self.spawn("sender", (Stage::Write, TX), reader_number, move |counters| {
             pipelined::send(&shared, writer, &stop, counters);
         })?;
@@ -234,9 +247,9 @@ impl PacketThreads {
             self.put_input(id, make()?, reader, true);
             return Ok(());
         }
-        let (shared, collector) = (Arc::clone(&self.shared), self.tun_collector(place)?);
+        let (shared, collector, stop) = (Arc::clone(&self.shared), self.tun_collector(place)?, self.stop_waker()?);
         self.spawn("tunreader", (Stage::Read, TX), reader_number, move |counters| {
-            pipelined::read_tun(&shared, collector, reader, counters);
+            pipelined::read_tun(&shared, collector, reader, &stop, counters);
         })
     }
 
@@ -255,20 +268,23 @@ impl PacketThreads {
         self.spawn("tunwriter", (Stage::Write, RX), reader_number, move |counters| {
             pipelined::deliver(&shared, writer, counters);
         })?;
-        let (shared, collector) = (Arc::clone(&self.shared), self.socket_collector()?);
+        let (shared, collector, stop) = (Arc::clone(&self.shared), self.socket_collector(), self.stop_waker()?);
         self.spawn("receiver", (Stage::Read, RX), reader_number, move |counters| {
-            pipelined::read_sockets(&shared, collector, reader, counters);
+            pipelined::read_sockets(&shared, collector, reader, &stop, counters);
         })
     }
 
     fn tun_collector(&self, place: MemoryPlacement) -> io::Result<TunCollector> {
-        let stop = self.shared.register_packet_thread(self.generation)?;
-        Ok(TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, stop, self.tuning.batch_packets))
+        Ok(TunCollector::new(Buffer::new(MAX_TUN_READ, place)?, self.tuning.batch_packets))
     }
 
-    fn socket_collector(&self) -> io::Result<SocketCollector> {
-        let stop = self.shared.register_packet_thread(self.generation)?;
-        Ok(SocketCollector::new(&self.shared, stop, self.tuning.batch_packets))
+    fn socket_collector(&self) -> SocketCollector {
+        SocketCollector::new(&self.shared, self.tuning.batch_packets)
+    }
+
+    /// Wakes one thread: all is to be looked at again.
+    fn stop_waker(&self) -> io::Result<Waker> {
+        self.shared.register_packet_thread(self.generation)
     }
 
     fn spawn(

@@ -10,6 +10,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wirelane_io::Waker;
+
 use crate::aead::ThreadAead;
 use crate::collect::{SocketCollector, Step, TunCollector};
 use crate::counters::{EngineReason, ThreadCounters};
@@ -149,6 +151,7 @@ pub fn read_tun(
     shared: &Shared,
     mut collector: TunCollector,
     mut end: ReaderEnd<OutboundBatch>,
+    stop: &Waker,
     counters: &ThreadCounters,
 ) {
     let Some(mut batch) = end.empty_batch() else { return };
@@ -175,7 +178,7 @@ pub fn read_tun(
         match collector.take_one(shared, counters, &mut batch, &mut hand_on) {
             Step::More => {}
             Step::Empty => {
-                if !hand_on(&mut batch) || collector.wait(&shared.tun, || shared.is_stopping()) == Step::End {
+                if !hand_on(&mut batch) || collector.wait(&shared.tun, stop, || shared.is_stopping()) == Step::End {
                     return;
                 }
             }
@@ -193,7 +196,7 @@ pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: ThreadAead, counters: &Thre
 }
 
 /// Sends batches in order, until the workers end.
-pub fn send(shared: &Shared, end: WriterEnd<OutboundBatch>, stop: &wirelane_io::Waker, counters: &ThreadCounters) {
+pub fn send(shared: &Shared, end: WriterEnd<OutboundBatch>, stop: &Waker, counters: &ThreadCounters) {
     end.run(counters, |batch| {
         batch.send(shared, stop, shared.now(), counters);
         batch.clear();
@@ -205,6 +208,7 @@ pub fn read_sockets(
     shared: &Arc<Shared>,
     mut collector: SocketCollector,
     mut end: ReaderEnd<InboundBatch>,
+    stop: &Waker,
     counters: &ThreadCounters,
 ) {
     let Some(mut batch) = end.empty_batch() else { return };
@@ -219,7 +223,7 @@ pub fn read_sockets(
                 return;
             }
         }
-        if shared.is_stopping() || (step == Step::Empty && collector.wait(shared) == Step::End) {
+        if shared.is_stopping() || (step == Step::Empty && collector.wait(shared, stop) == Step::End) {
             return;
         }
     }

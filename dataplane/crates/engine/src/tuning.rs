@@ -174,6 +174,16 @@ pub enum Direction {
     Rx,
 }
 
+impl Direction {
+    /// The other way.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Tx => Self::Rx,
+            Self::Rx => Self::Tx,
+        }
+    }
+}
+
 /// How a lane runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
