@@ -61,6 +61,33 @@ def test_flows_are_spread_over_the_lanes(two: Lab, mode: str) -> None:
         assert not gateways.control(side).exists()
 
 
+def test_a_direction_that_carries_little_is_lent_and_given_back(two: Lab) -> None:
+    """The acknowledgements of a transfer are carried by the thread of its data, whichever way it goes."""
+    gateways = Gateways(two, cpu_sets='tx = "0-1"\nrx = "0-1"\n')
+    for side in "ab":
+        gateways.start(side, lanes=[0])
+
+    def carried(side: str) -> dict[tuple[str, str], int]:
+        """Packets by thread and direction."""
+        threads = gateways.ask(side, "stats")[0]["threads"]
+        return {(thread["stage"], way): thread[way]["packets"] for thread in threads for way in ("tx", "rx")}
+
+    for way, data, acknowledgements in (("", "tx", "rx"), ("-R", "rx", "tx"), ("", "tx", "rx")):
+        before = carried("a")
+        two.iperf3("a", *([way] if way else []), target=f"{INSIDE['b']}.1", seconds=2)
+        after = carried("a")
+        by = {key: after[key] - before[key] for key in after}
+        assert by[data, data] > 0.9 * (by["tx", data] + by["rx", data]), by
+        assert by[data, acknowledgements] > by[acknowledgements, acknowledgements], by
+    before = carried("a")
+    report = two.iperf3("a", "--bidir", target=f"{INSIDE['b']}.1", seconds=2)
+    assert report["sum_received"]["bytes"] > 5_000_000
+    assert report["sum_received_bidir_reverse"]["bytes"] > 5_000_000
+    after = carried("a")
+    by = {key: after[key] - before[key] for key in after}
+    assert by["tx", "tx"] > 0 and by["rx", "rx"] > 0, by
+
+
 def test_placement_is_what_the_kernel_reports(two: Lab) -> None:
     gateways = Gateways(two)
     process = gateways.start("a")

@@ -29,8 +29,10 @@ def gateway_lab(folder: pathlib.Path) -> Iterator[Lab]:
 class Gateways:
     """Configuration of both gateways, with a key a lane; `start` runs one."""
 
-    def __init__(self, two: Lab, head: str = "", *, bond: bool = False) -> None:
-        self.two, self.head, self.bond = two, head, bond
+    def __init__(
+        self, two: Lab, head: str = "", *, bond: bool = False, cpu_sets: str = 'tx = "0"\nrx = "1"\n'
+    ) -> None:
+        self.two, self.head, self.bond, self.cpu_sets = two, head, bond, cpu_sets
         self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
 
     def config(self, side: str, head: str = "", lanes: Sequence[int] = range(LANES)) -> pathlib.Path:
@@ -39,7 +41,7 @@ class Gateways:
         text += f'ecmp_routes = ["{INSIDE[other]}.0/24"]\nroute_source = "{INSIDE[side]}.1"\n'
         text += 'spread = "bond"\n' if self.bond else ""
         # Tables come after the plain fields.
-        text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else 'tx = "0"\nrx = "1"\n')
+        text += "[cpu_sets]\n" + ('crypto = "0-1"\n' if "pipelined" in text else self.cpu_sets)
         if self.bond:
             text += (
                 f'[bond]\ninterface = "{self.interface(side, 0)}"\naddresses = ["198.18.128.{int(side == "b")}/31"]\n'

@@ -196,7 +196,7 @@ impl<'a> Control<'a> {
                 Some(first) => {
                     batch.use_session(Arc::clone(session), first);
                     batch.seal(self.aead.get());
-                    batch.send(self.shared, &self.stop, now, self.counters);
+                    batch.send(self.shared, &self.stop, now, self.counters, &mut || {});
                 }
                 None => self.counters.drop_packets(wirelane_protocol::DropReason::SessionExpired, count),
             }

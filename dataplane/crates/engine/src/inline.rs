@@ -4,7 +4,6 @@
 //! wake-up for nearly every packet of its own. Its thread lends it to the busy one's, which is awake anyway, and gets it
 //! back once it carries a share of the load. Two threads lend to each other only where they have the same CPUs.
 
-use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,28 +42,23 @@ impl Transmit {
     }
 
     /// Reads until a batch has been sent, or nothing is waiting and what there was has been sent.
-    fn step(&mut self, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) -> Step {
-        let has_sent = Cell::new(false);
-        let mut hand_on = |batch: &mut OutboundBatch| {
-            has_sent.set(true);
-            send(batch, shared, stop, aead, counters);
-            !shared.is_stopping()
-        };
+    fn step(&mut self, sender: &mut Sender<'_>) -> Step {
+        let mut has_sent = false;
         loop {
-            match self.collector.take_one(shared, counters, &mut self.batch, &mut hand_on) {
-                Step::More if !has_sent.get() => {}
+            let step = self.collector.take_one(sender.shared, sender.counters, &mut self.batch, |batch| {
+                has_sent = true;
+                sender.send(batch);
+                !sender.shared.is_stopping()
+            });
+            match step {
+                Step::More if !has_sent => {}
                 Step::Empty => {
-                    self.finish(shared, stop, aead, counters);
+                    sender.send(&mut self.batch);
                     return Step::Empty;
                 }
                 step => return step,
             }
         }
-    }
-
-    /// Sends what has been read.
-    fn finish(&mut self, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) {
-        send(&mut self.batch, shared, stop, aead, counters);
     }
 }
 
@@ -196,29 +190,48 @@ impl InlineThread {
                 break;
             }
         }
-        if let Some(tx) = &mut self.tx {
-            tx.finish(shared, &self.stop, &mut self.aead, counters);
-        }
+        self.finish_tx(shared, counters);
     }
 
     /// One batch of each direction that it has. [`Step::Empty`]: none of them has more.
     fn step(&mut self, shared: &Shared, counters: &ThreadCounters) -> Step {
-        let mut all = Step::Empty;
-        let before = (counters.tx.bytes.get(), counters.rx.bytes.get());
+        let mut step = Step::Empty;
+        let before = [counters.tx.bytes.get(), counters.rx.bytes.get()];
         if let Some(tx) = &mut self.tx {
-            all = tx.step(shared, &self.stop, &mut self.aead, counters);
+            let (rx, exchange) = (&mut self.rx, self.exchange.as_deref().filter(|_| self.home == Direction::Tx));
+            // Whoever waits for a socket must not make the other direction wait.
+            let mut before_wait = || {
+                if let Some((exchange, rx)) = exchange.and_then(|exchange| Some((exchange, rx.take()?))) {
+                    exchange.leave(Duty::Receive(rx), Direction::Rx);
+                }
+            };
+            let (stop, aead) = (&self.stop, &mut self.aead);
+            step = tx.step(&mut Sender { shared, stop, aead, counters, before_wait: &mut before_wait });
         }
         if let Some(rx) = &mut self.rx
             && rx.step(shared, &mut self.aead, counters) == Step::More
-            && all == Step::Empty
+            && step == Step::Empty
         {
-            all = Step::More;
+            step = Step::More;
         }
         if let Some(exchange) = &self.exchange {
-            exchange.desk(Direction::Tx).carried_bytes.add(counters.tx.bytes.get() - before.0);
-            exchange.desk(Direction::Rx).carried_bytes.add(counters.rx.bytes.get() - before.1);
+            let after = [counters.tx.bytes.get(), counters.rx.bytes.get()];
+            for (desk, carried) in exchange.desks.iter().zip(std::array::from_fn::<_, 2, _>(|i| after[i] - before[i])) {
+                // Of the other direction's total the other thread may be writing.
+                if carried > 0 {
+                    desk.carried_bytes.add(carried);
+                }
+            }
         }
-        all
+        step
+    }
+
+    /// Sends what has been read.
+    fn finish_tx(&mut self, shared: &Shared, counters: &ThreadCounters) {
+        if let Some(tx) = &mut self.tx {
+            let (stop, aead) = (&self.stop, &mut self.aead);
+            Sender { shared, stop, aead, counters, before_wait: &mut || {} }.send(&mut tx.batch);
+        }
     }
 
     fn wait(&mut self, shared: &Shared) -> Step {
@@ -259,15 +272,14 @@ impl InlineThread {
         let Some(exchange) = self.exchange.clone() else { return };
         let total = [Direction::Tx, Direction::Rx].map(|direction| exchange.desk(direction).carried_bytes.get());
         let since = |direction: Direction| total[direction as usize] - self.carried_bytes[direction as usize];
-        let away = self.home.opposite();
-        let (of_home, of_away) = (since(self.home), since(away));
-        let holds_home = self.holds(self.home);
-        if holds_home && !self.holds(away) {
-            if of_away > of_home * LENT_BELOW && of_away > u64::from(self.rounds) * BUSY_BYTES_A_WAIT {
-                self.give(self.home, away, &exchange, shared, counters);
-            }
-        } else if self.holds(away) && (!holds_home || of_away * RETURNED_ABOVE > of_home) {
-            self.give(away, away, &exchange, shared, counters);
+        let (home, away) = (self.home, self.home.opposite());
+        let loads = Loads { home_bytes: since(home), away_bytes: since(away), rounds: self.rounds };
+        match (self.holds(home), self.holds(away)) {
+            (true, false) if loads.lend_home() => self.give(home, &exchange, shared, counters),
+            (true, true) if loads.return_away() => self.give(away, &exchange, shared, counters),
+            // Both threads have lent at the same time.
+            (false, true) => self.give(away, &exchange, shared, counters),
+            _ => {}
         }
         self.rounds = 0;
         self.carried_bytes = total;
@@ -280,26 +292,38 @@ impl InlineThread {
         }
     }
 
-    /// Leaves a direction on the desk of the thread whose home is `to`. All that was read of it has left.
-    fn give(
-        &mut self,
-        what: Direction,
-        to: Direction,
-        exchange: &Exchange,
-        shared: &Shared,
-        counters: &ThreadCounters,
-    ) {
+    /// Leaves a direction on the desk of the other thread. All that was read of it has left.
+    fn give(&mut self, what: Direction, exchange: &Exchange, shared: &Shared, counters: &ThreadCounters) {
         let duty = match what {
-            Direction::Tx => self.tx.take().map(|mut tx| {
-                tx.finish(shared, &self.stop, &mut self.aead, counters);
-                Duty::Transmit(tx)
-            }),
+            Direction::Tx => {
+                self.finish_tx(shared, counters);
+                self.tx.take().map(Duty::Transmit)
+            }
             Direction::Rx => self.rx.take().map(Duty::Receive),
         };
         if let Some(duty) = duty {
-            log::debug!("{}: {what:?} is {}", shared.name(), if what == to { "given back" } else { "lent" });
-            exchange.leave(duty, to);
+            log::debug!("{}: {what:?} is {}", shared.name(), if what == self.home { "lent" } else { "given back" });
+            exchange.leave(duty, self.home.opposite());
         }
+    }
+}
+
+/// What both directions have carried since a thread looked last.
+struct Loads {
+    home_bytes: u64,
+    away_bytes: u64,
+    rounds: u32,
+}
+
+impl Loads {
+    /// For a thread that has its own direction only, and has waited so many `rounds`.
+    fn lend_home(&self) -> bool {
+        self.away_bytes > self.home_bytes * LENT_BELOW && self.away_bytes > u64::from(self.rounds) * BUSY_BYTES_A_WAIT
+    }
+
+    /// For a thread that has both.
+    fn return_away(&self) -> bool {
+        self.away_bytes * RETURNED_ABOVE > self.home_bytes
     }
 }
 
@@ -311,17 +335,54 @@ pub fn transmit_handed(
     mut aead: ThreadAead,
     counters: &ThreadCounters,
 ) {
-    end.run(counters, |batch| send(batch, shared, stop, &mut aead, counters));
+    let mut sender = Sender { shared, stop, aead: &mut aead, counters, before_wait: &mut || {} };
+    end.run(counters, |batch| sender.send(batch));
 }
 
-/// All that happens to a batch between the TUN and the network. It is empty afterwards.
-fn send(batch: &mut OutboundBatch, shared: &Shared, stop: &Waker, aead: &mut ThreadAead, counters: &ThreadCounters) {
-    if !batch.packets.is_empty() {
-        let now = shared.now();
-        if batch.prepare(shared, now, counters) {
-            batch.seal(aead.get());
-            batch.send(shared, stop, now, counters);
+/// What a thread needs to carry batches from the TUN to the network.
+struct Sender<'a> {
+    shared: &'a Shared,
+    stop: &'a Waker,
+    aead: &'a mut ThreadAead,
+    counters: &'a ThreadCounters,
+    /// Called before the thread waits for room in a socket.
+    before_wait: &'a mut dyn FnMut(),
+}
+
+impl Sender<'_> {
+    /// All that happens to a batch. It is empty afterwards.
+    fn send(&mut self, batch: &mut OutboundBatch) {
+        let Self { shared, stop, counters, .. } = *self;
+        if !batch.packets.is_empty() {
+            let now = shared.now();
+            if batch.prepare(shared, now, counters) {
+                batch.seal(self.aead.get());
+                batch.send(shared, stop, now, counters, self.before_wait);
+            }
         }
+        batch.clear();
     }
-    batch.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_are_lent_and_traffic_both_ways_is_not() {
+        let loads = |home_bytes, away_bytes| Loads { home_bytes, away_bytes, rounds: BETWEEN_LOOKS };
+        // One acknowledgement of 52 bytes for two super-packets.
+        let transfer = loads(64 * 52, 64 * 128_000);
+        assert!(transfer.lend_home() && !loads(64 * 128_000, 64 * 52).return_away());
+        for both_ways in
+            [loads(64 * 64_000, 64 * 128_000), loads(64 * 84, 64 * 84), loads(0, 0), loads(64 * 52, 100_000)]
+        {
+            assert!(!both_ways.lend_home());
+        }
+        for both_ways in [loads(64 * 64_000, 64 * 64_000), loads(64 * 84, 64 * 84), loads(7_000_000, 1_000_000)] {
+            assert!(both_ways.return_away());
+        }
+        // What has just been given back is not lent at once, nor the other way round.
+        assert!(!loads(1_000_000, 7_000_000).lend_home() && !loads(40_000_000, 1_000_000).return_away());
+    }
 }

@@ -132,8 +132,16 @@ impl OutboundBatch {
         }
     }
 
-    /// Sends the sealed packets, with one system call if the kernel can, and counts them.
-    pub fn send(&self, shared: &Shared, stop: &Waker, now: Instant, counters: &ThreadCounters) {
+    /// Sends the sealed packets, with one system call if the kernel can, and counts them. `before_wait` is called before
+    /// the thread waits for room in the socket.
+    pub fn send(
+        &self,
+        shared: &Shared,
+        stop: &Waker,
+        now: Instant,
+        counters: &ThreadCounters,
+        before_wait: &mut dyn FnMut(),
+    ) {
         let packets = self.packets.segments().len();
         let Some(peer) = &self.peer else { return };
         let Some(endpoint) = peer.endpoint().as_deref().copied() else {
@@ -145,7 +153,8 @@ impl OutboundBatch {
             counters.drop_packets(EngineReason::SendUnreachable, packets);
             return;
         };
-        let dropped = Sender { socket, stop, peer, endpoint, ecn: self.ecn, counters }.send_all(&self.packets);
+        let mut sender = Sender { socket, stop, peer, endpoint, ecn: self.ecn, counters, before_wait };
+        let dropped = sender.send_all(&self.packets);
         let sent = packets - dropped;
         if sent > 0 {
             let bytes = self.packets.bytes().len() * sent / packets;
@@ -166,6 +175,7 @@ struct Sender<'a> {
     endpoint: Endpoint,
     ecn: Ecn,
     counters: &'a ThreadCounters,
+    before_wait: &'a mut dyn FnMut(),
 }
 
 impl Sender<'_> {
@@ -214,6 +224,7 @@ impl Sender<'_> {
             let reason = match error {
                 SendError::WouldBlock if !has_waited => {
                     has_waited = true;
+                    (self.before_wait)();
                     self.wait_for_room();
                     continue;
                 }

@@ -198,7 +198,7 @@ pub fn seal(end: WorkerEnd<OutboundBatch>, mut aead: ThreadAead, counters: &Thre
 /// Sends batches in order, until the workers end.
 pub fn send(shared: &Shared, end: WriterEnd<OutboundBatch>, stop: &Waker, counters: &ThreadCounters) {
     end.run(counters, |batch| {
-        batch.send(shared, stop, shared.now(), counters);
+        batch.send(shared, stop, shared.now(), counters, &mut || {});
         batch.clear();
     });
 }
