@@ -29,9 +29,7 @@ def gateway_lab(folder: pathlib.Path) -> Iterator[Lab]:
 class Gateways:
     """Configuration of both gateways, with a key a lane; `start` runs one."""
 
-    def __init__(
-        self, two: Lab, head: str = "", *, bond: bool = False, cpu_sets: str = 'tx = "0"\nrx = "1"\n'
-    ) -> None:
+    def __init__(self, two: Lab, head: str = "", *, bond: bool = False, cpu_sets: str = 'tx = "0"\nrx = "1"\n') -> None:
         self.two, self.head, self.bond, self.cpu_sets = two, head, bond, cpu_sets
         self.keys = {(side, lane): two.keys() for side in "ab" for lane in range(LANES)}
 
