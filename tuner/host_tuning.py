@@ -32,6 +32,9 @@ class HostTuning(BaseModel):
     rps_cpus: CpuSet | None = Field(None, description="CPUs that received packets are dealt out to; empty: RPS off")
     xps_cpus: CpuSet | None = Field(None, min_length=1, description="CPUs dealt out to the transmit queues")
     channels: int | None = Field(None, ge=1, le=1024, description="queue pairs of the interface")
+    udp_rss_ports: bool | None = Field(
+        None, description="the interface deals UDP flows out to its queues by their ports too, not by addresses alone"
+    )
     ring_packets: int | None = Field(
         None, ge=16, le=65_536, description="descriptors of each receive and transmit ring"
     )
@@ -76,8 +79,8 @@ def checked(name: str, values: tuple[HostChoice, ...]) -> tuple[HostChoice, ...]
 
 
 ORDER = (
-    "underlay_mtu", "channels", "ring_packets", "adaptive_coalescing", "coalesce_us", "gro", "tso", "gso",
-    "udp_segmentation", "udp_gro_forwarding", "qdisc", "irq_cpus", "rps_cpus", "xps_cpus", "governor",
+    "underlay_mtu", "channels", "udp_rss_ports", "ring_packets", "adaptive_coalescing", "coalesce_us", "gro", "tso",
+    "gso", "udp_segmentation", "udp_gro_forwarding", "qdisc", "irq_cpus", "rps_cpus", "xps_cpus", "governor",
     "socket_buffer_max_bytes", "netdev_budget", "netdev_budget_us", "netdev_max_backlog", "busy_poll_us",
     "busy_read_us",
 )  # fmt: skip

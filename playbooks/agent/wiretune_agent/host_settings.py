@@ -17,7 +17,16 @@ INTERRUPTS = Path("/proc/irq")
 NO_QUEUE_INTERRUPT = re.compile("config|async|ctrl|mgmt|misc|fdir")
 CARRIER_TIMEOUT_S = 15.0
 DEFAULT_HANDLE = "0:"
-
+HASHED = {
+    "m": "L2DA",
+    "v": "VLAN tag",
+    "t": "L3 proto",
+    "s": "IP SA",
+    "d": "IP DA",
+    "f": "L4 bytes 0 & 1",
+    "n": "L4 bytes 2 & 3",
+}
+"""What a NIC can hash to choose a queue: ethtool's letter for it, and how its answer begins."""
 
 FEATURES = {
     "gro": "generic-receive-offload",
@@ -148,6 +157,12 @@ def values(text: str) -> dict[str, str]:
     return found
 
 
+def hashed(text: str) -> str:
+    """`ethtool -n DEVICE rx-flow-hash udp4`: the letters of what is hashed; empty where that is nothing, or unknown."""
+    lines = [line.strip() for line in text.splitlines()]
+    return "".join(letter for letter, begin in HASHED.items() if any(line.startswith(begin) for line in lines))
+
+
 def most(text: str, name: str) -> int:
     """What `ethtool -l` or `-g` names as the pre-set maximum; 0 where it has none."""
     value = sections(text).get("Pre-set maximums", {}).get(name, "")
@@ -200,6 +215,10 @@ def _read_qdisc(interface: str, _name: str) -> str | None:
     return None
 
 
+def _read_flow_hash(interface: str, flow: str) -> str | None:
+    return hashed(output("-n", interface, "rx-flow-hash", flow)) or None
+
+
 def _write_qdisc(interface: str, _name: str, value: str) -> list[str]:
     kind, _, handle = value.partition(" ")
     if not handle:  # The kernel's own choice comes back when ours goes.
@@ -211,6 +230,10 @@ _TOOLS: dict[str, tuple[Callable[[str, str], str | None], Callable[[str, str, st
     "channels": (_current("-l"), _change("-L")),
     "ring": (_current("-g"), _change("-G")),
     "coalesce": (_value("-c"), _change("-C")),
+    "flow-hash": (
+        _read_flow_hash,
+        lambda interface, flow, letters: ["ethtool", "-N", interface, "rx-flow-hash", flow, letters],
+    ),
     "feature": (_value("-k"), _change("-K")),
     "mtu": (_read_mtu, lambda interface, _, value: ["ip", "link", "set", "dev", interface, "mtu", value]),
     "qdisc": (_read_qdisc, _write_qdisc),

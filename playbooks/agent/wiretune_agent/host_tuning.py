@@ -19,6 +19,7 @@ from wiretune_agent.host_settings import (
     POLICIES,
     Setting,
     cpus_of,
+    hashed,
     interrupts,
     mask_of,
     most,
@@ -117,6 +118,7 @@ def available(interface: str, *, whole_host: bool) -> list[str]:
     has = {
         "underlay_mtu": True,
         "channels": max(most(channels, name) for name in ("Combined", "RX")) > 1,
+        "udp_rss_ports": bool(hashed(output("-n", interface, "rx-flow-hash", "udp4"))),
         "ring_packets": most(rings, "RX") > 0,
         "adaptive_coalescing": coalescing.get("Adaptive RX", "n/a") != "n/a",
         "coalesce_us": coalescing.get("rx-usecs", "n/a") != "n/a",
@@ -175,6 +177,7 @@ _STEPS: dict[str, Callable[[str, Any], Steps]] = {
     "ring_packets": lambda i, value: iter([(Setting("ring", f"{i} {name}"), str(value)) for name in ("rx", "tx")]),
     "adaptive_coalescing": lambda i, on: iter([(Setting("coalesce", f"{i} adaptive-rx"), "on" if on else "off")]),
     "coalesce_us": lambda interface, value: iter([(Setting("coalesce", f"{interface} rx-usecs"), str(value))]),
+    "udp_rss_ports": lambda i, on: iter([(Setting("flow-hash", f"{i} udp4"), "sdfn" if on else "sd")]),
     "qdisc": lambda interface, kind: iter([(Setting("qdisc", interface), f"{kind} {OWN_HANDLE}")]),
     "irq_cpus": _irq_cpus,
     "rps_cpus": _rps_cpus,

@@ -145,7 +145,8 @@ def _launch(
         "-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:{LOOPBACK}:{port}-:22",
         "-device", f"virtio-net-pci,netdev=mgmt,mac={MAC_PREFIX}:01",
         "-netdev", f"dgram,id=data,local.type=unix,local.path={near},remote.type=unix,remote.path={far}",
-        "-device", f"virtio-net-pci,netdev=data,mac={MAC_PREFIX}:0{number + 2}",
+        # With RSS like a NIC of a real gateway, though all of its hash leads to one queue.
+        "-device", f"virtio-net-pci,netdev=data,mac={MAC_PREFIX}:0{number + 2},rss=on",
         "-display", "none", "-monitor", "none", "-serial", f"file:{folder / name}.console",
     ]  # fmt: skip
     with (folder / f"{name}.log").open("wb") as log:

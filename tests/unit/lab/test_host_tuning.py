@@ -107,6 +107,11 @@ def test_ethtool_of_a_real_nic() -> None:
     assert "netns-local" not in features  # fixed
 
 
+@pytest.mark.parametrize(("name", "letters"), [("by-ports", "sdfn"), ("by-addresses", "sd"), ("unsupported", "")])
+def test_what_a_nic_hashes(name: str, letters: str) -> None:
+    assert host_settings.hashed((DATA / f"ethtool-6.1-rx-flow-hash-{name}-virtio.txt").read_text()) == letters
+
+
 @given(st.sets(st.integers(0, 300), max_size=40))
 def test_masks_are_read_as_they_are_written(cpus: set[int]) -> None:
     mask = host_settings.mask_of(sorted(cpus))

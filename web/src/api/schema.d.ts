@@ -1515,6 +1515,11 @@ export interface components {
              */
             channels?: number | null;
             /**
+             * Udp Rss Ports
+             * @description the interface deals UDP flows out to its queues by their ports too, not by addresses alone
+             */
+            udp_rss_ports?: boolean | null;
+            /**
              * Ring Packets
              * @description descriptors of each receive and transmit ring
              */
