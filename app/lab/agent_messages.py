@@ -86,6 +86,7 @@ class Facts(_Message):
 
     fingerprint: Fingerprint
     topology: Topology
+    emulated: bool = False
     before: BeforeMeasuring | None = None
     engines: tuple[Engine, ...] = Field(max_length=8)
     host_tunables: tuple[Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9_]+$")], ...] = Field((), max_length=64)

@@ -27,6 +27,7 @@ class ProvisionedGateway(_Value):
     fingerprint: dict[str, Any] = Field(description="CPU model, topology, kernel, tool versions, …; JSON values only")
     fingerprint_hash: str
     topology: dict[str, Any] = Field(description="input of tuner.topology.Topology.model_validate")
+    emulated: bool = Field(False, description="its CPUs are emulated")
     engines: tuple[str, ...] = Field(description="engines that can run here")
     lane_public_keys: tuple[str, ...] = Field(description="base64; the private halves never leave the gateway")
     host_key: str = Field("", description="fingerprint of the SSH host key that was pinned; empty without SSH")

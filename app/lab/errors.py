@@ -10,11 +10,17 @@ from app.lab.playbook_runner import PlaybookResult, TaskResult
 
 HEAL = "provision the testbed again, which heals it"
 UNREACHABLE_HINTS = (
-    ("HOST IDENTIFICATION HAS CHANGED", "the host has another key than the one that was pinned: find out why"),
+    (
+        "HOST IDENTIFICATION HAS CHANGED",
+        "the host has another key than the one that was pinned: find out why; where the new one is right,"
+        " `ssh-keygen -R NAME-GATEWAY -f known_hosts` in the testbed's folder forgets the old one",
+    ),
     ("Host key verification failed", "the host has another key than host_key says"),
     ("Permission denied", "the host does not accept this user with this key: check user and key_file"),
     ("Connection refused", "nothing listens at this address and port: check both, and the SSH server"),
     ("timed out", "check address, port and the firewalls on the way"),
+    ("unreachable", "there is no way to this address from here: check it, and the routes"),
+    ("No route to host", "there is no way to this address from here: check it, and the routes"),
     ("Could not resolve", "the name does not resolve: check address, or use an IP address"),
 )  # fmt: skip
 """What ssh says, and what to do about it."""

@@ -134,8 +134,20 @@ class GatewayPairDriver(abc.ABC):
                     hint="provision it again, which heals it",
                     detail=f"{error.message}\n{error.detail}",
                 ) from error
-            self.rollback()
+            self._roll_back_after(error)
             raise
+
+    def _roll_back_after(self, error: LabError) -> None:
+        """Roll back. A host on which that fails was lost during the trial: whatever went wrong, it explains it better
+        than the candidate does."""
+        try:
+            self.rollback()
+        except LabError as lost:
+            raise LabError(
+                f"{error.message}; then the rollback failed: {lost.message}",
+                hint=lost.hint or error.hint,
+                detail=f"{error.detail}\n{lost.detail}",
+            ) from lost
 
     def reference(self, workload: Workload, on_phase: OnPhase, should_cancel: ShouldCancel) -> Reference:
         """See TestbedDriver."""
@@ -319,6 +331,8 @@ class GatewayPairDriver(abc.ABC):
             "socket_buffer_bytes": candidate.socket_buffer_bytes if is_wirelane else 0,
             "host_tuning": candidate.host.used(),
             "data_address": gateway.underlay,
+            "far_data_address": gateway.far.underlay,
+            "rendezvous_port": RENDEZVOUS_PORT,
             "routes": [gateway.far.inner_network],
             "route_source": gateway.inner,
             "sysctls": dict(self.sysctls),
@@ -346,6 +360,7 @@ class GatewayPairDriver(abc.ABC):
             fingerprint=facts.fingerprint,
             fingerprint_hash=fingerprint_hash(facts),
             topology=facts.topology.model_dump(mode="json"),
+            emulated=facts.emulated,
             engines=facts.engines,
             lane_public_keys=prepared.lane_public_keys,
             host_tunables=facts.host_tunables,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.lab.addressing import GatewayAddresses
+from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses
 from app.lab.agent_messages import HostReport, checked
 from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
 from app.lab.engine_programs import EnginePrograms
@@ -25,6 +25,8 @@ from tuner.candidate import GATEWAYS, Engine, Gateway
 
 PROVISION_TIMEOUT_S = 180.0
 UNCONFIRMED_LEASE_S = 45.0
+EMULATED_PATIENCE = 4
+EMULATED_LEASE_S = 120.0
 SSH_TIED = PLAYBOOKS / "plugins/ssh-tied"
 HOST_SYSCTLS = SYSCTLS | {
     # Reverse paths cross other lanes; the strict check would drop them. An interface's own, laxer setting stays.
@@ -97,6 +99,8 @@ class SshDriver(GatewayPairDriver):
                     "inner_address": gateway.inner_prefix,
                     "data_address": gateway.underlay,
                     "far_data_address": gateway.far.underlay,
+                    # Only gateway b has to let it in, from a.
+                    "rendezvous_port": RENDEZVOUS_PORT if name == "a" else 0,
                     "controller_time_s": time.time(),
                 },
             }
@@ -112,6 +116,8 @@ class SshDriver(GatewayPairDriver):
         reports = {name: checked(HostReport, returned(result, "Check the host", name), name) for name in GATEWAYS}
         gateways = {name: self._provisioned(result, name) for name in GATEWAYS}
         self._public_keys = {name: gateway.lane_public_keys for name, gateway in gateways.items()}
+        if any(gateway.emulated for gateway in gateways.values()):
+            self.emulated, self.patience, self.lease_s = True, EMULATED_PATIENCE, EMULATED_LEASE_S
         self._underlay_mtu = min(report.mtu for report in reports.values())
         keys = self.host_key_fingerprints()
         return ProvisionedTestbed(
@@ -193,6 +199,8 @@ class SshDriver(GatewayPairDriver):
             arguments += f' -o ProxyCommand="{self._jump_command(host)}"'
         connection: dict[str, Any] = {
             "ansible_connection": "ssh",
+            # ansible-runner turns it off by an environment variable, and then ssh takes any host for the right one.
+            "ansible_host_key_checking": True,
             "ansible_host": host.address,
             "ansible_port": host.port,
             "ansible_user": host.user,

@@ -13,7 +13,7 @@ from app.lab.agent_messages import Machines, checked
 from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
 from app.lab.engine_programs import EnginePrograms
 from app.lab.gateway_pair import returned
-from app.lab.ssh import SshDriver, SshHost
+from app.lab.ssh import EMULATED_LEASE_S, EMULATED_PATIENCE, SshDriver, SshHost
 from tuner.candidate import GATEWAYS
 
 CACHE = Path("/var/cache/wiretune/vm")
@@ -26,8 +26,8 @@ class VmDriver(SshDriver):
     """Makes the machines, then treats them as any two hosts."""
 
     emulated = True
-    patience = 4
-    lease_s = 120.0
+    patience = EMULATED_PATIENCE
+    lease_s = EMULATED_LEASE_S
 
     def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:
         """Raises LabError for a name that is no testbed name."""

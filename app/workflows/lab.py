@@ -26,6 +26,9 @@ from tuner.samples import Workload
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.5
+COMES_BACK_WITHIN_S = 300.0
+"""A host that reboots, or a link that was cut, is given so long to come back in the middle of a job."""
+_LOOK_AGAIN_S = 3.0
 FRESH_S = 60.0
 """A study looks at its hosts again unless that was done so recently."""
 
@@ -40,6 +43,7 @@ class Lab:
         self._drivers: dict[str, TestbedDriver] = {}
         self._provisioned: dict[str, ProvisionedTestbed] = {}
         self._provisioned_at_s: dict[str, float] = {}
+        self._away_since_s: dict[str, float] = {}
         self._lock = threading.Lock()
         self._machine = threading.Lock()
 
@@ -56,17 +60,44 @@ class Lab:
         self._testbeds.record_ready(name, provisioned)
         with self._lock:
             self._provisioned[name], self._provisioned_at_s[name] = provisioned, time.monotonic()
+            self._away_since_s.pop(name, None)
         return provisioned
 
     def ready_driver(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> TestbedDriver:
-        """The driver of a testbed that this process knows to be in order; heals it first otherwise. Raises LabError."""
+        """The driver of a testbed that this process knows to be in order; heals it first otherwise, and waits for one
+        that it has known in order to come back. Raises LabError."""
         driver = self.driver(name)
         with self._lock:
             healthy = name in self._provisioned
         if not healthy:
-            self.provision(name, on_phase, should_cancel)
+            self._heal(name, on_phase, should_cancel)
             driver.rollback()
         return driver
+
+    def _heal(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> None:
+        while True:
+            try:
+                self.provision(name, on_phase, should_cancel)
+            except LabCancelled:
+                raise
+            except LabError as error:
+                if not self._may_come_back(name):
+                    raise
+                log.warning("waiting for the testbed to come back", testbed=name, error=error.message)
+                on_phase("provision", f"waiting for the testbed to come back: {error.message}"[:500])
+            else:
+                return
+            look_at_s = time.monotonic() + _LOOK_AGAIN_S
+            while time.monotonic() < look_at_s:
+                if should_cancel():
+                    raise LabCancelled("cancelled while the testbed was away")
+                time.sleep(_POLL_S)
+
+    def _may_come_back(self, name: str) -> bool:
+        """Whether it was in order earlier in this process, and has not been away for too long since."""
+        with self._lock:
+            since_s = self._away_since_s.setdefault(name, time.monotonic())
+            return name in self._provisioned_at_s and time.monotonic() - since_s < COMES_BACK_WITHIN_S
 
     def look_again(self, name: str, on_phase: OnPhase, should_cancel: ShouldCancel) -> ProvisionedTestbed:
         """What the gateways are now, for a study that begins: a driver, a kernel or a program may have changed since
@@ -122,5 +153,6 @@ class Lab:
         """Remove everything the testbed made on its hosts. Raises LabError."""
         self.driver(name).teardown()
         with self._lock:
-            self._provisioned.pop(name, None)
+            for known in (self._provisioned, self._provisioned_at_s, self._away_since_s):
+                known.pop(name, None)
             del self._drivers[name]

@@ -98,6 +98,25 @@ def test_namespace_deleted_during_a_trial_is_healed(driver: NetnsDriver) -> None
     run(driver, Candidate(), SHORT)
 
 
+def test_a_dead_link_is_not_the_candidates_fault(driver: NetnsDriver) -> None:
+    link = ["ip", "-n", B, "link", "set", "underlay"]
+    subprocess.run([*link, "down"], check=True)
+    try:
+        with pytest.raises(LabError, match="the link is dead") as caught:
+            run(driver, Candidate(), SHORT)
+        assert not isinstance(caught.value, CandidateFailed)
+        assert "check the link" in caught.value.hint
+    finally:
+        subprocess.run([*link, "up"], check=True)
+
+
+def test_a_dead_tunnel_on_a_link_that_lives_is(driver: NetnsDriver) -> None:
+    thread = meanwhile(lambda: subprocess.run(["ip", "-n", B, "link", "set", "wl0", "down"], check=True))
+    with pytest.raises(CandidateFailed, match="stopped carrying traffic"):
+        run(driver, Candidate(), SHORT)
+    thread.join()
+
+
 def test_hanging_iperf3_ends_within_its_time(driver: NetnsDriver) -> None:
     thread = meanwhile(lambda: signal_inside(B, "iperf3", signal.SIGSTOP))
     started = time.monotonic()

@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
-from vm_gateway import Machine
+from vm_gateway import Link, Machine
 
 from app.lab.driver import ProvisionedTestbed
+from app.lab.ssh import SshDriver, SshHost
 from app.lab.vm import VmDriver
+from tests.contract.service_process import ServiceProcess
+from tuner.candidate import Gateway
 
 NAME = "vmtest"
 PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "ssh", "setpriv")
@@ -44,6 +49,15 @@ def provisioned(driver: VmDriver) -> ProvisionedTestbed:
     return driver.provision(lambda *_: None, lambda: False)
 
 
+@pytest.fixture(scope="module")
+def hosts(driver: VmDriver, provisioned: ProvisionedTestbed) -> Iterator[dict[Gateway, SshHost]]:
+    """How the machines are reached, with nothing of the testbed `vm` on them."""
+    assert provisioned
+    SshDriver.teardown(driver)
+    yield dict(driver._hosts)
+    driver.provision(lambda *_: None, lambda: False)
+
+
 @pytest.fixture
 def gateway_a(driver: VmDriver, provisioned: ProvisionedTestbed) -> Machine:
     assert provisioned
@@ -54,3 +68,19 @@ def gateway_a(driver: VmDriver, provisioned: ProvisionedTestbed) -> Machine:
 def gateway_b(driver: VmDriver, provisioned: ProvisionedTestbed) -> Machine:
     assert provisioned
     return Machine.of(driver, "b")
+
+
+@pytest.fixture
+def link(driver: VmDriver, provisioned: ProvisionedTestbed) -> Link:
+    assert provisioned
+    return Link(driver._machines_folder)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a service of its own."""
+    service = ServiceProcess(tmp_path / "data")
+    service.start()
+    with service.client() as client:
+        yield client
+    service.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vm_gateway import Machine, different
+from vm_gateway import Machine, different, of_any_boot
 
 from app.lab.driver import ProvisionedTestbed
 from app.lab.ssh import SshDriver
@@ -108,12 +108,6 @@ def test_a_killed_controller_leaves_hosts_that_heal(gateway_a: Machine, gateway_
     for machine, wanted in zip(machines, before, strict=True):
         machine.await_settings(wanted, HEALS_WITHIN_S)
         assert machine.output("systemctl list-units --no-legend --plain 'wiretune*'") == ""
-
-
-def of_any_boot(lines: list[str]) -> list[str]:
-    """Without what a kernel draws or derives from free memory as it boots."""
-    drawn = ("/proc/irq/", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
-    return [line for line in lines if not line.startswith((*drawn, "vm.user_reserve_kbytes"))]
 
 
 def test_a_rebooted_host_is_as_it_was(driver: VmDriver, gateway_a: Machine, provisioned: ProvisionedTestbed) -> None:

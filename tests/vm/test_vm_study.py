@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 from vm_gateway import Machine, different
+from vm_study import begin_study, blocks_in, completed, make_testbed
 
 from app.lab.driver import ProvisionedTestbed, TrialResult
 from app.lab.vm import VmDriver
-from tests.contract.service_process import SMALL, ServiceProcess, blocks_of, finished, wait_for
 from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
 from tuner.samples import Workload
 from tuner.topology import Topology
 
 TCP = Workload(duration_s=2, flows=2)
 PACKETS = Workload(tool="pktgen", protocol="udp", packet_bytes=512, duration_s=2, flows=2, offered_load_pps=200)
-PATIENCE_S = 1200.0
 
 
 def both(**stages: str) -> GatewayCpuSets:
@@ -85,40 +80,17 @@ def test_wirelane_on_two_numa_nodes(driver: VmDriver, provisioned: ProvisionedTe
     assert different(before, gateway_a.settings()) == []
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[httpx.Client]:
-    service = ServiceProcess(tmp_path / "data")
-    service.start()
-    with service.client() as client:
-        yield client
-    service.stop()
-
-
 def test_a_study_leaves_the_settings_as_they_were(
     driver: VmDriver, provisioned: ProvisionedTestbed, client: httpx.Client
 ) -> None:
     """Kernel WireGuard as the baseline, wirelane as what is tried; everything is marked as emulated."""
     machines = [Machine.of(driver, name) for name in ("a", "b")]
     before = [machine.settings() for machine in machines]
-    client.post("/testbeds", json={"name": driver.name, "driver": "vm"}).raise_for_status()
-    path = f"/testbeds/{driver.name}"
-    testbed = wait_for(client, path, lambda testbed: testbed["state"] != "provisioning", PATIENCE_S)
+    testbed = make_testbed(client, driver.name, driver="vm")
     assert (testbed["state"], testbed["emulated"]) == ("ready", provisioned.emulated), testbed
-    space = {"engine": "wirelane", "mode": "inline", "lanes": 1, "mtu": 1420}
-    space["baseline"] = {"engine": "kernel", "mode": None}
-    spec = {**SMALL, "testbed": driver.name, "trials": 1, "finalists": 1, "sample_seconds": 1, "space": space}
-    created = client.post("/studies", json=spec)
-    assert created.status_code == 202, created.text
-    path = f"/studies/{created.json()['id']}"
-    study = wait_for(client, path, finished, PATIENCE_S)
-    assert study["state"] == "completed", study["failure"]
-    assert (study["emulated"], study["simulated"]) == (provisioned.emulated, False)
-    result = client.get(f"{path}/result").json()
-    assert result["emulated"] is provisioned.emulated
-    assert {trial["candidate"]["engine"] for trial in result["trials"]} == {"kernel", "wirelane"}
-    samples: list[dict[str, Any]] = [
-        sample for blocks in blocks_of(result).values() for block in blocks for sample in block["samples"]
-    ]
+    result = completed(client, begin_study(client, driver.name))
+    assert (result["emulated"], result["simulated"]) == (provisioned.emulated, False)
+    samples = [sample for block in blocks_in(result, "completed") for sample in block["samples"]]
     assert len(samples) >= 8, "a block of each in the search, and three rounds of both"
     assert all(sample["emulated"] is provisioned.emulated and sample["throughput_gbps"] > 0 for sample in samples)
     for machine, wanted in zip(machines, before, strict=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from app.lab.vm import VmDriver
@@ -18,7 +21,8 @@ DUMP = """
 } | sed -E 's/ (valid_lft|expires) .*//'
 sysctl -a 2>/dev/null | grep -vE '^(fs[.](dentry|inode|file-nr|quota)|kernel[.](random|ns_last_pid|pty[.]nr))' \\
   | grep -vE 'nf_conntrack_count|[.]wl[0-9]'
-for nic in mgmt0 data0 inside gen; do ethtool -k $nic; ethtool -g $nic; ethtool -l $nic; ethtool -c $nic; done 2>&1
+for nic in mgmt0 data0 inside gen; do ethtool -k $nic; ethtool -g $nic; ethtool -l $nic; ethtool -c $nic
+ethtool -n $nic rx-flow-hash udp4; done 2>&1
 grep . /proc/irq/*/smp_affinity_list /sys/class/net/*/threaded /sys/class/net/*/queues/*/[rx]ps_cpus 2>/dev/null
 systemctl list-units --all --no-legend --plain 'wiretune*'
 find /run/wiretune /tmp /etc /usr/local /root /opt -xdev -type f -printf '%p %s\\n' 2>/dev/null | sort
@@ -46,17 +50,26 @@ class Machine:
 
     def ssh(self, command: str, *, stdin: str = "", timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
         """Run a command line; whatever its exit code."""
-        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-        argv = ["ssh", "-i", self.key_file, *options, "-o", "ConnectTimeout=20", "-p", str(self.port), "root@127.0.0.1"]
         return subprocess.run(
-            [*argv, command], input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+            self._argv(command), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
         )
+
+    def _argv(self, command: str) -> list[str]:
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        where = ["-o", "ConnectTimeout=20", "-p", str(self.port), "root@127.0.0.1"]
+        return ["ssh", "-i", self.key_file, *options, *where, command]
 
     def output(self, command: str) -> str:
         """Standard output of a command that succeeds."""
         result = self.ssh(command)
         assert result.returncode == 0, result.stderr
         return result.stdout
+
+    def install(self, program: Path, destination: str) -> None:
+        """Put a program there."""
+        command = f"gzip -d > {destination} && chmod 755 {destination}"
+        packed = gzip.compress(program.read_bytes(), 1)
+        subprocess.run(self._argv(command), input=packed, capture_output=True, timeout=180, check=True)
 
     def agent(self, call: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Call the agent as its module does; what it answers."""
@@ -118,3 +131,28 @@ class Machine:
 def different(one: list[str], other: list[str]) -> list[str]:
     """Lines that are in one of two dumps only."""
     return sorted(set(one) ^ set(other))
+
+
+def of_any_boot(lines: list[str]) -> list[str]:
+    """Without what a kernel draws or derives from free memory as it boots."""
+    drawn = ("/proc/irq/", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
+    return [line for line in lines if not line.startswith((*drawn, "vm.user_reserve_kbytes"))]
+
+
+@dataclass(frozen=True)
+class Link:
+    """The cable between the machines: each sends its frames to the other's Unix socket."""
+
+    folder: Path
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """No frame gets through, and no network card notices."""
+        sockets = [self.folder / f"data-{number}.sock" for number in (0, 1)]
+        for socket in sockets:
+            socket.rename(socket.with_suffix(".cut"))
+        try:
+            yield
+        finally:
+            for socket in sockets:
+                socket.with_suffix(".cut").rename(socket)

@@ -14,12 +14,14 @@ SYSTEM = Path("/sys/devices/system")
 
 def gather(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`: data_address, whole_host (whether settings that namespaces share may be changed), engine_paths
-    (engine name to programs to try). Returns fingerprint, topology, engines, host tunables, what may disturb."""
+    (engine name to programs to try). Returns fingerprint, topology, whether the CPUs are emulated, engines, host
+    tunables, what may disturb."""
     interface = surroundings.interface_of(arguments["data_address"])
     programs = {engine: engines.find(paths) for engine, paths in arguments["engine_paths"].items()}
     return {
         "topology": topology(interface),
         "fingerprint": fingerprint.gather(interface, programs),
+        "emulated": fingerprint.is_emulated(),
         "host_tunables": host_tuning.available(interface, whole_host=arguments["whole_host"]),
         "before": surroundings.before_measuring(),
         "engines": sorted(

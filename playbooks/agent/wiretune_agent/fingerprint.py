@@ -84,6 +84,11 @@ def cpu() -> dict[str, Any]:
     }
 
 
+def is_emulated() -> bool:
+    """Whether the CPUs are software: QEMU without the hardware's help, which systemd knows as "qemu"."""
+    return cpu()["model"].startswith("QEMU TCG") or _output(["systemd-detect-virt", "--vm"]).strip() == "qemu"
+
+
 def mitigations() -> dict[str, str]:
     """What the kernel does about each weakness of the CPU; those that the CPU does not have are left out."""
     found = {path.name: text_of(path) for path in sorted((CPUS / "vulnerabilities").glob("*"))[:64]}

@@ -18,6 +18,7 @@ from wiretune_agent import gateway, inner_network
 from wiretune_agent.command import PACKAGES, attempt, run
 from wiretune_agent.errors import AgentError
 from wiretune_agent.host_settings import interface_with
+from wiretune_agent.reachability import LINK_TIMEOUT_S, reach
 
 NETWORK = Path("/sys/class/net")
 OLDEST_KERNEL = (4, 18)
@@ -32,8 +33,9 @@ MADE = "host.json"
 def prepare(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Check the host, then make its inner network. Idempotent: a veth pair of ours that is there already stays.
 
-    `arguments`: state_folder, inner_address, data_address, far_data_address, controller_time_s. Returns the data
-    interface and its MTU. Raises one AgentError that lists everything that is missing.
+    `arguments`: state_folder, inner_address, data_address, far_data_address, rendezvous_port (0: gateway a looks at the
+    link), controller_time_s. Returns the data interface and its MTU. Raises one AgentError that lists everything that
+    is missing.
     """
     folder = Path(arguments["state_folder"])
     problems = list(_problems(arguments, folder))
@@ -105,6 +107,11 @@ def _link_problems(arguments: Mapping[str, Any]) -> Iterator[str]:
     hops = json.loads(route.stdout or "[]") if route.returncode == 0 else []
     if not hops or hops[0].get("dev") != interface:
         yield f"there is no route to {far} over {interface}"
+    elif arguments["rendezvous_port"] and reach(far, arguments["rendezvous_port"], LINK_TIMEOUT_S):
+        yield (
+            f"the other gateway does not answer over {interface} at {far}: look whether the link is up and TCP port "
+            f"{arguments['rendezvous_port']} is not filtered"
+        )
     if interface in _management_interfaces():
         yield f"the data interface {interface} carries the management connection"
     before = _bytes(interface)

@@ -20,7 +20,7 @@ from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import Process, stat_fields
 
 NETWORK = Path("/sys/class/net")
-LOCK = Path("/run/wiretune/napi.lock")
+LOCKED = Path("/run/wiretune")
 THREAD_TIMEOUT_S = 5.0
 
 
@@ -49,8 +49,9 @@ def thread_receivers(lanes: Sequence[Mapping[str, Any]], cpus: Sequence[int]) ->
     Yields each lane's kernel thread. Their names hold the device's name only, and gateways in two namespaces of one
     machine use the same names: what is new after the switch is ours, and a lock keeps others from switching meanwhile.
     """
-    LOCK.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:
+    LOCKED.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(LOCKED, os.O_RDONLY | os.O_DIRECTORY)  # The folder itself: no file of ours is left.
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for number, lane in enumerate(lanes):
             before = set(_threads(lane["interface"]))
@@ -60,6 +61,8 @@ def thread_receivers(lanes: Sequence[Mapping[str, Any]], cpus: Sequence[int]) ->
                 with contextlib.suppress(OSError):  # The read-back says where it really may run.
                     os.sched_setaffinity(thread.pid, {cpus[number % len(cpus)]})
             yield thread
+    finally:
+        os.close(lock)
 
 
 def worker_ticks() -> dict[str, int]:

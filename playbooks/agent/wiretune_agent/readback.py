@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from wiretune_agent import control, engines, host_tuning, sysctls
 from wiretune_agent.command import run, run_json
 from wiretune_agent.errors import AgentError
+from wiretune_agent.reachability import DISCARD_PORT, Link, reach
 
 ANSWER_TIMEOUT_S = 6.0
-DISCARD_PORT = 9
 HIDDEN = "(hidden)"
 ONLY_STAGE = {"wireguard-go": "process", "kernel": "napi"}
 """Engines whose threads all do the same."""
@@ -25,7 +24,7 @@ def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Read everything back and compare. `arguments`: those of `gateway.apply`, and stage_cpu_sets, probe_lanes.
 
     `probe_lanes` are the far addresses to reach through the lanes, in lane order; the first packet makes the
-    handshake. Raises AgentError that blames the candidate and names every difference.
+    handshake. Raises AgentError that blames the candidate and names every difference; a dead link is not its fault.
     """
     folder = Path(arguments["state_folder"])
     processes = engines.recorded(folder)
@@ -55,7 +54,8 @@ def verify(arguments: Mapping[str, Any]) -> dict[str, Any]:
             detail="\n".join(differences) + "\n" + engines.log_tail(folder),
         )
     observed["host_tuning"] = host_tuning.observed(folder)
-    observed["answers_ms"] = [_round_trip_ms(address) for address in arguments["probe_lanes"]]
+    link = Link(arguments["far_data_address"], arguments["rendezvous_port"])
+    observed["answers_ms"] = [_round_trip_ms(address, link) for address in arguments["probe_lanes"]]
     return observed
 
 
@@ -206,16 +206,21 @@ def _cpus(cpulist: str) -> set[int]:
     return found
 
 
-def _round_trip_ms(address: str) -> float:
+def _round_trip_ms(address: str, link: Link) -> float:
     """Time until the far end of a lane refuses a TCP connection to its discard port: proof that both ways work."""
     started = time.monotonic()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(ANSWER_TIMEOUT_S)
-        result = probe.connect_ex((address, DISCARD_PORT))
-    if result not in (0, errno.ECONNREFUSED):
-        raise AgentError(
-            f"no answer through the lane from {address} within {ANSWER_TIMEOUT_S:g} s: {errno.errorcode.get(result)}",
-            blame="candidate",
-            hint="the handshake did not come about, or packets are lost in one direction",
-        )
+    failure = reach(address, DISCARD_PORT, ANSWER_TIMEOUT_S)
+    if not failure:
+        return (time.monotonic() - started) * 1000
+    silent = AgentError(
+        f"no answer through the lane from {address} within {ANSWER_TIMEOUT_S:g} s: {errno.errorcode.get(failure)}",
+        blame="candidate",
+        hint="the handshake did not come about, or packets are lost in one direction",
+    )
+    if dead_link := link.fault(silent):
+        raise dead_link
+    # The link may have come back just now: the candidate is to blame if it is silent on a link that answers.
+    started = time.monotonic()
+    if reach(address, DISCARD_PORT, ANSWER_TIMEOUT_S):
+        raise silent
     return (time.monotonic() - started) * 1000

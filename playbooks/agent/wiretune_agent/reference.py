@@ -14,6 +14,7 @@ from typing import Any
 from wiretune_agent import engines, iperf3
 from wiretune_agent.command import attempt, run
 from wiretune_agent.errors import AgentError
+from wiretune_agent.reachability import Link
 from wiretune_agent.rendezvous import Answerer, Caller
 from wiretune_agent.traffic import Setup
 from wiretune_agent.window import NoEngine
@@ -30,6 +31,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
         state_folder=Path(arguments["state_folder"]),
         probe_lanes=(),
         watch=NoEngine(),
+        link=Link(arguments["far_underlay_address"], arguments["rendezvous_port"]),
     )
     return _lead(setup, arguments) if arguments["gateway"] == "a" else _follow(setup, arguments)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from wiretune_agent import iperf3, lease, pktgen
 from wiretune_agent.errors import AgentError
+from wiretune_agent.reachability import DISCARD_PORT, Link, reach
 from wiretune_agent.rendezvous import Answerer, Caller
 from wiretune_agent.surroundings import Surroundings, interface_of
 from wiretune_agent.window import EngineWatch
 
 LANE_PROBE_TIMEOUT_S = 2.0
-DISCARD_PORT = 9
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,23 @@ class Setup:
     state_folder: Path
     probe_lanes: tuple[str, ...]
     watch: EngineWatch
+    link: Link
     data_plane_cpus: frozenset[int] = frozenset()
 
     def blame(self, error: AgentError) -> AgentError:
-        """The same error, blamed on the candidate if its data plane is dead or a lane no longer answers."""
+        """The same error, blamed on the candidate if its data plane is dead or a lane no longer answers while the link
+        does."""
         try:
             self.watch.check()
         except AgentError as dead:
             return dead
-        silent = [address for address in self.probe_lanes if not _answers(address)]
+        silent = self._silent(self.probe_lanes)
         if not silent or error.blame == "candidate":
+            return error
+        if dead_link := self.link.fault(error):
+            return dead_link
+        silent = self._silent(silent)  # The link may have come back just now, and the lanes with it.
+        if not silent:
             return error
         return AgentError(
             f"the tunnel stopped carrying traffic ({', '.join(silent)} silent): {error.message}",
@@ -47,6 +52,10 @@ class Setup:
             hint=error.hint,
             detail=error.detail,
         )
+
+    @staticmethod
+    def _silent(lanes: Sequence[str]) -> list[str]:
+        return [address for address in lanes if reach(address, DISCARD_PORT, LANE_PROBE_TIMEOUT_S)]
 
 
 class Follower(Protocol):
@@ -88,6 +97,7 @@ def measure(arguments: Mapping[str, Any]) -> dict[str, Any]:
         state_folder=Path(arguments["state_folder"]),
         probe_lanes=tuple(arguments["probe_lanes"]),
         watch=watch,
+        link=Link(arguments["far_underlay_address"], arguments["rendezvous_port"]),
         data_plane_cpus=frozenset(arguments["data_plane_cpus"]),
     )
     if arguments["gateway"] == "a":
@@ -167,9 +177,3 @@ def _follow(setup: Setup, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         if follower is not None:
             follower.finish()
     return results
-
-
-def _answers(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(LANE_PROBE_TIMEOUT_S)
-        return probe.connect_ex((address, DISCARD_PORT)) in (0, errno.ECONNREFUSED)

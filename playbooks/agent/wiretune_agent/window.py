@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import control, engines, kernel_wireguard
+from wiretune_agent.command import attempt
 from wiretune_agent.errors import AgentError
+from wiretune_agent.lease import SYSTEMD
 
 
 class EngineWatch:
@@ -28,11 +30,7 @@ class EngineWatch:
         """Raises AgentError that blames the candidate as soon as one of the engine's processes or lanes is gone."""
         fault = engines.fault(self._folder)
         if fault:
-            raise AgentError(
-                f"the data plane died during the measurement: {fault}",
-                blame="candidate",
-                detail=engines.log_tail(self._folder),
-            )
+            raise _death(fault, engines.log_tail(self._folder))
 
     def moment(self) -> dict[str, Any]:
         """The counters of now."""
@@ -82,6 +80,17 @@ def _stat(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError as error:
-        raise AgentError(
-            f"the data plane died during the measurement: process {pid} is gone", blame="candidate"
-        ) from error
+        raise _death(f"process {pid} is gone", "") from error
+
+
+def _death(fault: str, detail: str) -> AgentError:
+    message = f"the data plane died during the measurement: {fault}"
+    if _is_shutting_down():
+        return AgentError(f"the host is shutting down ({message})", detail=detail)
+    return AgentError(message, blame="candidate", detail=detail)
+
+
+def _is_shutting_down() -> bool:
+    if not SYSTEMD.exists():
+        return False
+    return attempt(["systemctl", "is-system-running"], timeout_s=5).stdout.strip() == "stopping"
