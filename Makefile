@@ -115,6 +115,11 @@ test-vm: setup $(VENV)/.test-tools ## two virtual machines: real kernels, NUMA, 
 	scripts/setup vm
 	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs tests/vm
 
+.PHONY: test-vm-quick
+test-vm-quick: setup $(VENV)/.test-tools ## of test-vm: a trial with each engine, host settings, a host that heals (root; some minutes)
+	scripts/setup vm
+	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs -m quick tests/vm
+
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder
 	rm -rf $(VENV) dataplane/target web/node_modules web/dist var

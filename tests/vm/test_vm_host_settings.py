@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from vm_gateway import Machine, different
 
 from app.lab.driver import ProvisionedTestbed
@@ -21,6 +22,7 @@ TUNING = HostTuning(
 )
 
 
+@pytest.mark.quick
 def test_each_setting_is_made_read_back_and_undone(
     driver: VmDriver, provisioned: ProvisionedTestbed, gateway_b: Machine
 ) -> None:

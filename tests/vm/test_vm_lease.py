@@ -53,6 +53,7 @@ def candidate_variables(driver: VmDriver, lease_s: float) -> dict[str, Any]:
     return {**variables["a"]["gateway_candidate"], "lease_s": lease_s}
 
 
+@pytest.mark.quick
 def test_an_unconfirmed_candidate_goes_away(driver: VmDriver, gateway_a: Machine) -> None:
     """The watcher is a unit of systemd's; a lease is ended early as docs/testbeds.md says."""
     before = gateway_a.settings()

@@ -135,7 +135,7 @@ def user_with_sudo(machine: Machine, password: str) -> Iterator[str]:
     """A login that may become root with its password, and takes the same key as root's."""
     machine.output(
         f"useradd -m -s /bin/sh -G sudo operator && echo operator:{password} | chpasswd && cd /home/operator"
-        " && install -d -o operator -m 700 .ssh && install -o operator -m 600 /root/.ssh/authorized_keys .ssh/"
+        " && install -d -o operator -m 700 .ssh && install -o operator -m 600 ~root/.ssh/authorized_keys .ssh/"
     )
     try:
         yield "operator"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 from vm_gateway import Machine, different
 from vm_study import begin_study, blocks_in, completed, make_testbed
 
@@ -30,6 +31,7 @@ def run(driver: VmDriver, candidate: Candidate, *workloads: Workload) -> TrialRe
     return driver.run_trial(candidate, workloads, lambda *_: None, lambda: False)
 
 
+@pytest.mark.quick
 def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed) -> None:
     assert not provisioned.shared_machine
     for gateway in provisioned.gateways.values():
@@ -42,6 +44,7 @@ def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed)
     assert a.host_key != b.host_key
 
 
+@pytest.mark.quick
 def test_kernel_threads_and_pktgen(driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine) -> None:
     """The receiving threads are where they were put, as the guest's kernel says; its own pktgen sends the packets."""
     before = gateway_a.settings()
@@ -63,6 +66,7 @@ def test_kernel_threads_and_pktgen(driver: VmDriver, provisioned: ProvisionedTes
     assert different(before, gateway_a.settings()) == []
 
 
+@pytest.mark.quick
 def test_wirelane_on_two_numa_nodes(driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine) -> None:
     """Each thread runs where it was put, and its buffers are on the node of its CPU, as the guest's kernel says."""
     assert provisioned
