@@ -28,6 +28,9 @@ const LENT_BELOW: u64 = 32;
 const BUSY_BYTES_A_WAIT: u64 = 16 << 10;
 /// It is given back once the other carries less than so many times its bytes.
 const RETURNED_ABOVE: u64 = 8;
+/// So many batches of its own a thread carries between two looks at the direction that was lent to it: acknowledgements
+/// then leave several in one send.
+const ROUNDS_A_LENT_BATCH: u32 = 4;
 
 /// TUN to network.
 pub struct Transmit {
@@ -193,26 +196,14 @@ impl InlineThread {
         self.finish_tx(shared, counters);
     }
 
-    /// One batch of each direction that it has. [`Step::Empty`]: none of them has more.
+    /// One batch of its own direction; one of the other in some rounds, and whenever its own has no more.
+    /// [`Step::Empty`]: none of those that it has has more.
     fn step(&mut self, shared: &Shared, counters: &ThreadCounters) -> Step {
-        let mut step = Step::Empty;
         let before = [counters.tx.bytes.get(), counters.rx.bytes.get()];
-        if let Some(tx) = &mut self.tx {
-            let (rx, exchange) = (&mut self.rx, self.exchange.as_deref().filter(|_| self.home == Direction::Tx));
-            // Whoever waits for a socket must not make the other direction wait.
-            let mut before_wait = || {
-                if let Some((exchange, rx)) = exchange.and_then(|exchange| Some((exchange, rx.take()?))) {
-                    exchange.leave(Duty::Receive(rx), Direction::Rx);
-                }
-            };
-            let (stop, aead) = (&self.stop, &mut self.aead);
-            step = tx.step(&mut Sender { shared, stop, aead, counters, before_wait: &mut before_wait });
-        }
-        if let Some(rx) = &mut self.rx
-            && rx.step(shared, &mut self.aead, counters) == Step::More
-            && step == Step::Empty
-        {
-            step = Step::More;
+        let mut step = self.step_one(self.home, shared, counters);
+        if step == Step::Empty || self.rounds.is_multiple_of(ROUNDS_A_LENT_BATCH) {
+            let away = self.step_one(self.home.opposite(), shared, counters);
+            step = if step == Step::Empty { away } else { step };
         }
         if let Some(exchange) = &self.exchange {
             let after = [counters.tx.bytes.get(), counters.rx.bytes.get()];
@@ -224,6 +215,24 @@ impl InlineThread {
             }
         }
         step
+    }
+
+    fn step_one(&mut self, direction: Direction, shared: &Shared, counters: &ThreadCounters) -> Step {
+        let (stop, aead) = (&self.stop, &mut self.aead);
+        match direction {
+            Direction::Tx => {
+                let Some(tx) = &mut self.tx else { return Step::Empty };
+                let (rx, exchange) = (&mut self.rx, self.exchange.as_deref().filter(|_| self.home == direction));
+                // Whoever waits for a socket must not make the other direction wait.
+                let mut before_wait = || {
+                    if let Some((exchange, rx)) = exchange.and_then(|exchange| Some((exchange, rx.take()?))) {
+                        exchange.leave(Duty::Receive(rx), Direction::Rx);
+                    }
+                };
+                tx.step(&mut Sender { shared, stop, aead, counters, before_wait: &mut before_wait })
+            }
+            Direction::Rx => self.rx.as_mut().map_or(Step::Empty, |rx| rx.step(shared, aead, counters)),
+        }
     }
 
     /// Sends what has been read.
