@@ -136,20 +136,20 @@ def test_a_full_host_says_so(hosts: Hosts, tmp_path: Path, gateway_a: Machine, f
 def user_with_sudo(machine: Machine, password: str) -> Iterator[str]:
     """A login that may become root with its password, and takes the same key as root's."""
     machine.output(
-        f"useradd -m -s /bin/sh -G sudo operator && echo operator:{password} | chpasswd && cd /home/operator"
-        " && install -d -o operator -m 700 .ssh && install -o operator -m 600 ~root/.ssh/authorized_keys .ssh/"
+        f"useradd -m -s /bin/sh -G sudo netadmin && echo netadmin:{password} | chpasswd && cd /home/netadmin"
+        " && install -d -o netadmin -m 700 .ssh && install -o netadmin -m 600 ~root/.ssh/authorized_keys .ssh/"
     )
     try:
-        yield "operator"
+        yield "netadmin"
     finally:
-        machine.ssh("pkill -u operator; sleep 1; userdel -rf operator")
+        machine.ssh("pkill -u netadmin; sleep 1; userdel -rf netadmin")
 
 
 def test_sudo_with_and_without_its_password(hosts: Hosts, tmp_path: Path, gateway_a: Machine) -> None:
     password = tmp_path / "password"
     password.touch(mode=0o600)
     with user_with_sudo(gateway_a, "correct-horse") as user:
-        assert "become" in refused(hosts, tmp_path, user=user).hint, "no root, and no way to it"
+        assert "set become" in refused(hosts, tmp_path, user=user).message, "no root, and no way to it"
         error = refused(hosts, tmp_path, user=user, become=True)
         assert "password" in error.message
         assert "become_password" in error.hint
