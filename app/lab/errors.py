@@ -21,6 +21,7 @@ UNREACHABLE_HINTS = (
     ("timed out", "check address, port and the firewalls on the way"),
     ("unreachable", "there is no way to this address from here: check it, and the routes"),
     ("No route to host", "there is no way to this address from here: check it, and the routes"),
+    ("privilege escalation", "sudo asks for a password on this host: name it in become_password, by reference"),
     ("Could not resolve", "the name does not resolve: check address, or use an IP address"),
 )  # fmt: skip
 """What ssh says, and what to do about it."""

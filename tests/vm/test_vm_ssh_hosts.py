@@ -150,9 +150,7 @@ def test_sudo_with_and_without_its_password(hosts: Hosts, tmp_path: Path, gatewa
     password.touch(mode=0o600)
     with user_with_sudo(gateway_a, "correct-horse") as user:
         assert "set become" in refused(hosts, tmp_path, user=user).message, "no root, and no way to it"
-        error = refused(hosts, tmp_path, user=user, become=True)
-        assert "password" in error.message
-        assert "become_password" in error.hint
+        assert "become_password" in refused(hosts, tmp_path, user=user, become=True).hint
         by_file = {"user": user, "become": True, "become_password": f"file:{password}"}
         password.write_text("wrong-horse\n")
         error = refused(hosts, tmp_path, **by_file)
