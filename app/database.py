@@ -125,6 +125,19 @@ class Database:
             raise JobsTakenError
         self._jobs = connection
 
+    def jobs_are_taken(self) -> bool:
+        """Whether some process runs the jobs of this database. Raises SQLAlchemyError when it does not answer."""
+        if not self._is_postgresql:
+            return True  # Only `take_jobs` by another process could be missed, and there is none.
+        # As pg_locks shows an advisory lock with one key: its upper half is classid, objsubid is 1.
+        held = text(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = 0 AND objid = :key AND objsubid = 1"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        )
+        with self.engine.connect() as connection:
+            return bool(connection.scalar(held, {"key": _JOBS_LOCK}))
+
     def close(self) -> None:
         """Give all connections back."""
         if self._jobs is not None:

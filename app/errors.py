@@ -130,7 +130,7 @@ def _field_problems(errors: Sequence[Any]) -> list[FieldProblem]:
     return [
         FieldProblem(
             location=".".join(str(part)[:_SHOWN_INPUT_CHARACTERS] for part in error["loc"]),
-            message=str(error["msg"])[:500],
+            message=str(error["msg"]).removeprefix("Value error, ")[:500],
             kind=str(error["type"]),
         )
         for error in errors[:50]

@@ -87,6 +87,7 @@ async def _lifespan(service: Service, app: FastAPI) -> AsyncIterator[None]:
     except Exception as error:
         service.start_error = error  # the server that runs this only logs it
         raise
+    app.state.database = service.database
     app.state.tokens, app.state.feed = service.tokens, service.feed
     app.state.testbeds, app.state.studies = service.testbeds, service.studies
     app.state.measurements = service.measurements

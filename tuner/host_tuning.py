@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tuner.cpulist import CpuSet
 
@@ -74,8 +74,18 @@ def checked(name: str, values: tuple[HostChoice, ...]) -> tuple[HostChoice, ...]
     """The values in the setting's own form. Raises ValueError for no setting, and for a value that it cannot take."""
     if name not in HostTuning.model_fields:
         raise ValueError(f"there is no host setting {name!r}; there are {', '.join(sorted(ORDER))}")
-    made = (value if value == AS_IT_IS else getattr(HostTuning(**{name: value}), name) for value in values)
-    return tuple(dict.fromkeys(made))
+    if all(value == AS_IT_IS for value in values):
+        raise ValueError(f"{name} has no value to search but {AS_IT_IS!r}")
+    return tuple(dict.fromkeys(value if value == AS_IT_IS else _own_form(name, value) for value in values))
+
+
+def _own_form(name: str, value: HostChoice) -> HostChoice:
+    try:
+        own: HostChoice = getattr(HostTuning(**{name: value}), name)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{name} cannot be {value!r}: {reason}") from error
+    return own
 
 
 ORDER = (

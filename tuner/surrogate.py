@@ -110,27 +110,37 @@ class _Column:
     """The values of one tunable over the measured candidates."""
 
     def __init__(self, values: Sequence[Any]) -> None:
-        self._is_number = all(isinstance(value, int | float) for value in values if value is not None)
-        known = [math.log2(value) for value in values if value is not None and value > 0] if self._is_number else []
+        numbers = [value for value in values if _is_number(value)]
+        self._has_numbers = bool(numbers)
+        self._least = min((value for value in numbers if value > 0), default=1) / 2  # What zero counts as.
+        known = [self._log(value) for value in numbers]
         self._range = max(known) - min(known) if known and max(known) > min(known) else 1.0
         self._names: dict[Any, int] = {}
         self.own = self.code(values)
 
     def code(self, values: Sequence[Any]) -> Array:
-        """Numbers for the values; nan where the tunable does not apply."""
-        if self._is_number:
-            return np.array([math.nan if value is None else math.log2(value) / self._range for value in values])
+        """Numbers for the values; nan where the tunable does not apply, and for the one word among numbers ("as it
+        is"), which is as far from each of them."""
+        if self._has_numbers:
+            return np.array([self._log(value) / self._range if _is_number(value) else math.nan for value in values])
         for value in values:
             self._names.setdefault(value, len(self._names))
         return np.array([math.nan if value is None else float(self._names[value]) for value in values])
 
+    def _log(self, value: float) -> float:
+        return math.log2(max(value, self._least))
+
     def distances(self, others: Array) -> Array:
         """Distance of each of the others to each measured candidate."""
         apart = np.abs(others[:, None] - self.own[None, :])
-        if not self._is_number:
+        if not self._has_numbers:
             apart = np.where(apart > 0, 1.0, apart)
         absent = np.isnan(others)[:, None] != np.isnan(self.own)[None, :]
         return np.asarray(np.where(absent, 1.0, np.nan_to_num(np.minimum(apart, 2.0))))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def expected_improvement(mean: Array, sd: Array, best: float) -> Array:

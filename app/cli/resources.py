@@ -12,7 +12,7 @@ import typer
 
 from app.cli.failures import CommandError, Exit
 from app.cli.limits import AT_LEAST_HELP, AT_MOST_HELP, constraints_of
-from app.cli.tune_options import OBJECTIVE_HELP, ObjectiveName
+from app.cli.tune_options import OBJECTIVE_HELP, SPREAD_HELP, ObjectiveName, SpreadName, space_of
 
 if TYPE_CHECKING:
     from app.cli.client import Api
@@ -171,6 +171,7 @@ def create_study(
     objective: Annotated[ObjectiveName, typer.Option(help=OBJECTIVE_HELP)] = ObjectiveName.THROUGHPUT,
     at_most: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_MOST_HELP)] = None,
     at_least: Annotated[list[str] | None, typer.Option(metavar="METRIC=LIMIT", help=AT_LEAST_HELP)] = None,
+    spread: Annotated[list[SpreadName] | None, typer.Option(help=SPREAD_HELP)] = None,
     label: Annotated[str, typer.Option(help="Free text for people.")] = "",
     warm_start: Annotated[
         bool, typer.Option(help="Begin with the winners of earlier studies on hosts like these, where there are any.")
@@ -184,6 +185,8 @@ def create_study(
     wiretune study create demo --follow
 
     wiretune study create demo --objective efficiency --at-least throughput=0.95x
+
+    wiretune study create demo --spread ecmp --spread bond
     """
     body = {
         "testbed": testbed,
@@ -191,6 +194,7 @@ def create_study(
         "sample_seconds": seconds,
         "objective": objective.value,
         "constraints": constraints_of(at_most, at_least),
+        "space": space_of(spread),
         "label": label,
         "warm_start": warm_start,
     }
@@ -343,6 +347,8 @@ def measure(
     """Measure one configuration on a testbed, without a search.
 
     wiretune measure demo --candidate '{"engine": "wirelane", "mode": "inline", "lanes": 2}'
+
+    wiretune measure demo --candidate '{"lanes": 2, "spread": "bond", "cpu_sets": {"a": {"read": "1"}}}'
 
     wiretune measure demo --direction both --seconds 10 --json
 

@@ -19,6 +19,10 @@ OBJECTIVE_HELP = (
     "What is optimised. pareto: throughput and efficiency; pareto_latency: throughput and p99 latency; ndr, pdr:"
     " packets/s without loss, or with at most 0.5% of it."
 )
+SPREAD_HELP = (
+    "How flows come to several lanes of wirelane; give it twice to compare. ecmp (the default): a device a lane, routes"
+    " with a hash over all. bond: one device for all lanes, each new flow goes to the least loaded one."
+)
 SAMPLER_HELP = "How candidates are chosen. random and grid are for comparison; gp needs `pip install wiretune[gp]`."
 
 
@@ -58,6 +62,13 @@ class EngineName(StrEnum):
     WIREGUARD_GO = "wireguard-go"
 
 
+class SpreadName(StrEnum):
+    """How flows come to lanes."""
+
+    ECMP = "ecmp"
+    BOND = "bond"
+
+
 class SamplerName(StrEnum):
     """How candidates are chosen."""
 
@@ -65,6 +76,11 @@ class SamplerName(StrEnum):
     GP = "gp"
     RANDOM = "random"
     GRID = "grid"
+
+
+def space_of(spread: list[SpreadName] | None) -> dict[str, Any] | None:
+    """What the options say to the search space."""
+    return {"spread": [one.value for one in spread]} if spread else None
 
 
 def tune_command(
@@ -104,6 +120,7 @@ def tune_command(
     engine: Annotated[
         list[EngineName] | None, typer.Option(help="Engines to try; give it several times. Default: all that can run.")
     ] = None,
+    spread: Annotated[list[SpreadName] | None, typer.Option(help=SPREAD_HELP)] = None,
     warm_start: Annotated[
         bool, typer.Option(help="Begin with the winners of earlier studies on hosts like these, where there are any.")
     ] = True,
@@ -145,6 +162,8 @@ def tune_command(
 
         sudo wiretune tune --objective efficiency --engine wirelane
 
+        sudo wiretune tune --spread ecmp --spread bond
+
         sudo wiretune tune --at-most p99=5 --at-most cpus=1.1x
 
         sudo wiretune tune --objective efficiency --at-least throughput=0.95x
@@ -172,6 +191,7 @@ def tune_command(
         "constraints": constraints_of(at_most, at_least),
         "racing": racing,
         "engines": [one.value for one in engine] if engine else None,
+        "space": space_of(spread),
         "trials": trials or DEFAULT_TRIALS,
         "sample_seconds": seconds,
         "repeats": repeats,

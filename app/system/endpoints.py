@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import cast
 
-from app import __version__
+from fastapi import APIRouter, Request
+
+from app.database import Database
 from app.system.schemas import Capabilities, Health
-from app.system.service import capabilities
+from app.system.service import capabilities, health
 
 public = APIRouter(tags=["system"])
 router = APIRouter(tags=["system"])
 
 
 @public.get("/health", operation_id="getHealth")
-def get_health() -> Health:
-    """Whether the service answers; needs no token."""
-    return Health(version=__version__)
+def get_health(request: Request) -> Health:
+    """Whether the service answers, and whether anything runs its jobs; needs no token."""
+    return health(cast(Database, request.app.state.database))
 
 
 @router.get("/capabilities", operation_id="getCapabilities")

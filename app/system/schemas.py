@@ -8,10 +8,14 @@ from pydantic import BaseModel, Field
 
 
 class Health(BaseModel):
-    """The service answers."""
+    """The service answers; whether anything runs its jobs is another matter."""
 
     status: Literal["ok"] = "ok"
     version: str = Field(examples=["0.1.0"])
+    jobs: Literal["running", "no_worker", "unknown"] = Field(
+        description="no_worker: what is asked for stays queued; unknown: the database does not answer"
+    )
+    hint: str | None = Field(None, description="what to do about it")
 
 
 class Capability(BaseModel):

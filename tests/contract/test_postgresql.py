@@ -110,6 +110,18 @@ def test_every_engine_keeps_to_its_schema(url: str, api: ServiceProcess) -> None
     assert "workflow_status" in tables["dbos"]
 
 
+def test_health_says_that_no_worker_runs(api: ServiceProcess, worker: WorkerProcess) -> None:
+    with api.client() as client:
+        assert client.get("/health").json()["jobs"] == "running"
+        worker.kill()
+        try:
+            health = wait_for(client, "/health", lambda health: health["jobs"] == "no_worker")
+            assert "`wiretune worker`" in health["hint"]
+        finally:
+            worker.start()
+        assert wait_for(client, "/health", lambda health: health["jobs"] == "running")["hint"] is None
+
+
 def test_second_worker_is_refused(url: str, worker: WorkerProcess, tmp_path: Path) -> None:
     second = WorkerProcess(tmp_path / "data", WIRETUNE_DATABASE_URL=url)
     with pytest.raises(AssertionError, match="another process runs the jobs of this database"):

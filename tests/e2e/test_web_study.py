@@ -66,6 +66,7 @@ def test_errors_of_the_form_stand_at_their_field(open_page: OpenPage) -> None:
     dialog.get_by_label("Trials").fill("0")
     dialog.get_by_label("Sample length").fill("-1")
     dialog.get_by_text("Advanced options").click()
+    expect(dialog.get_by_role("group", name="Host settings")).to_contain_text("none that a study could search")
     dialog.get_by_label("Lanes").fill("0")
     dialog.get_by_role("button", name="Start study").click()
     for label in ("Trials", "Sample length", "Lanes"):

@@ -88,6 +88,10 @@ def test_a_setting_that_the_hosts_lack_is_refused_before_anything_runs() -> None
         space({"channels": [1, 2]}, has={"gro"})
     with pytest.raises(ValueError, match="names CPU 9"):
         space({"rps_cpus": ["9"]}, has={"rps_cpus"})
+    with pytest.raises(ValidationError, match="netdev_budget has no value to search but 'as it is'"):
+        space({"netdev_budget": ["as it is"]})
+    with pytest.raises(ValidationError, match="netdev_budget cannot be 'many': Input should be a valid integer"):
+        space({"netdev_budget": [600, "many"]})
     with pytest.raises(ValidationError, match="there is no host setting 'panic'"):
         space({"panic": [1]})
     with pytest.raises(ValidationError):

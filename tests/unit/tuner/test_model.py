@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_loop import host_space
 
-from tuner.candidate import Candidate
+from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
 from tuner.model import CostParameters, GatewayModel
 from tuner.samples import Workload
 from tuner.simulation import Noise, Simulation
@@ -44,6 +44,33 @@ def test_pipelining_helps_one_fat_tunnel_on_many_cpus_and_costs_on_two() -> None
     pipelined = Candidate(mode="pipelined", crypto_workers=4)
     assert gbps(TWO_HOSTS, pipelined) > 1.5 * gbps(TWO_HOSTS, Candidate())
     assert gbps(SHARED, pipelined) < gbps(SHARED, Candidate())
+
+
+def test_the_reader_is_the_ceiling_of_a_bond() -> None:
+    wide = Workload(flows=64)
+    for mode in ({}, {"mode": "pipelined", "crypto_workers": 1}):
+        ecmp, bond = (Candidate(lanes=8, spread=spread, **mode) for spread in ("ecmp", "bond"))
+        assert gbps(TWO_HOSTS, bond, flows=64) < gbps(TWO_HOSTS, ecmp, flows=64)
+        assert TWO_HOSTS.predict(bond, wide).bottleneck == "the bond's reader at a"
+    reverse = TWO_HOSTS.predict(Candidate(lanes=8, spread="bond"), Workload(flows=64, direction="reverse"))
+    assert reverse.bottleneck == "the bond's reader at b", "the gateway that sends reads the device"
+    assert reverse.thread_cpus["a", "read"][0] < 0.1, "acknowledgements only"
+
+
+def test_the_reader_of_a_bond_is_one_thread_whatever_its_lanes_and_wants_a_cpu() -> None:
+    two, four = (TWO_HOSTS.predict(Candidate(lanes=lanes, spread="bond"), Workload(flows=64)) for lanes in (2, 4))
+    for prediction in (two, four):
+        (busy,) = prediction.thread_cpus["a", "read"]
+        assert 0 < busy <= 1.001
+    alone, crowded = (
+        Candidate(
+            lanes=2,
+            spread="bond",
+            cpu_sets=GatewayCpuSets(a=StageCpuSets(read=cpu, tx="0,1", rx="2,3"), b=StageCpuSets(tx="0,1", rx="2,3")),
+        )
+        for cpu in ("4", "0")
+    )
+    assert gbps(TWO_HOSTS, crowded) < 0.9 * gbps(TWO_HOSTS, alone)
 
 
 def test_the_far_node_is_slower() -> None:

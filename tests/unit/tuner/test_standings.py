@@ -81,6 +81,19 @@ def test_a_wave_of_the_baseline_is_followed_and_noise_is_not() -> None:
     assert np.ptp(still.at(times)) == 0
 
 
+@pytest.mark.parametrize("choices", [(False, True), (0, 50, 100), ("as it is", 300, 600), ("as it is", 0), ("", "0-1")])
+def test_the_surrogate_takes_any_value_of_a_host_setting(choices: tuple[object, ...]) -> None:
+    for known in (choices, choices[:1], choices[1:]):
+        points = [{"lanes": 1 + number % 2, "host": choice} for number, choice in enumerate(known * 4)]
+        merits = [0.5 if point["host"] == choices[-1] else 0.0 for point in points]
+        mean, sd = Surrogate(points, merits, [0.01] * len(points)).predict(
+            [{"lanes": 1, "host": one} for one in choices]
+        )
+        assert np.isfinite(mean).all() and (sd > 0).all()
+        if known == choices:
+            assert mean.argmax() == len(choices) - 1 and mean[-1] > mean[0] + 0.2
+
+
 def test_the_surrogate_learns_what_matters_from_few_noisy_candidates() -> None:
     rng = random.Random(5)
     points = [{"lanes": rng.choice([1, 2, 4, 8]), "mode": rng.choice("ab"), "mtu": 1420} for _ in range(25)]

@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Get Health
-         * @description Whether the service answers; needs no token.
+         * @description Whether the service answers, and whether anything runs its jobs; needs no token.
          */
         get: operations["getHealth"];
         put?: never;
@@ -1442,7 +1442,7 @@ export interface components {
         };
         /**
          * Health
-         * @description The service answers.
+         * @description The service answers; whether anything runs its jobs is another matter.
          */
         Health: {
             /**
@@ -1456,6 +1456,17 @@ export interface components {
              * @example 0.1.0
              */
             version: string;
+            /**
+             * Jobs
+             * @description no_worker: what is asked for stays queued; unknown: the database does not answer
+             * @enum {string}
+             */
+            jobs: "running" | "no_worker" | "unknown";
+            /**
+             * Hint
+             * @description what to do about it
+             */
+            hint?: string | null;
         };
         /**
          * HostTuning

@@ -1,6 +1,6 @@
 import { fieldError } from "../api/problem";
 import { InputField, SelectField } from "../ui/Field";
-import { ARCHITECTURES, type Architecture, type CandidateText, type Stage } from "./candidateForm";
+import { ARCHITECTURES, stagesOf, type Architecture, type CandidateText, type Stage } from "./candidateForm";
 import styles from "./CandidateFields.module.css";
 
 interface CandidateFieldsProps {
@@ -85,7 +85,7 @@ function CpuSetFields({ gateway, value, onChange, error }: CandidateFieldsProps 
     onChange({ ...value, cpu_sets: { ...value.cpu_sets, [gateway]: { ...value.cpu_sets[gateway], [stage]: cpus } } });
   return (
     <div className={styles.columns} role="group" aria-label={`CPU sets of gateway ${gateway}`}>
-      {ARCHITECTURES[value.architecture].stages.map((stage) => (
+      {stagesOf(value).map((stage) => (
         <InputField
           key={stage}
           label={`CPUs of ${stage}, gateway ${gateway}`}

@@ -11,6 +11,12 @@ describe("the candidate form", () => {
     });
   });
 
+  it("gives the reader of a bond a CPU set in either mode, and a device a lane none", () => {
+    const bond = { ...CANDIDATE_DEFAULTS, spread: "bond" as const, lanes: "2", cpu_sets: { a: { read: "1", tx: "0" }, b: {} } };
+    expect(candidateOf(bond)).toMatchObject({ mode: "inline", spread: "bond", cpu_sets: { a: { read: "1", tx: "0" } } });
+    expect(candidateOf({ ...bond, spread: "ecmp" })).toMatchObject({ cpu_sets: { a: { read: "", tx: "0" } } });
+  });
+
   it("gives an engine without modes neither mode nor workers", () => {
     expect(candidateOf({ ...CANDIDATE_DEFAULTS, architecture: "wireguard-go" })).toMatchObject({
       engine: "wireguard-go",

@@ -25,6 +25,12 @@ export const ARCHITECTURES: Record<Architecture, { label: string; stages: readon
   "wireguard-go": { label: "wireguard-go", stages: ["process"] },
 };
 
+/** A bond has one thread more, which reads its device. */
+export function stagesOf({ architecture, spread }: Pick<CandidateText, "architecture" | "spread">): readonly Stage[] {
+  const { stages } = ARCHITECTURES[architecture];
+  return architecture === "inline" && spread === "bond" ? ["read", ...stages] : stages;
+}
+
 export const CANDIDATE_DEFAULTS: CandidateText = {
   architecture: "inline",
   lanes: "1",
@@ -41,7 +47,7 @@ export function candidateOf(text: CandidateText): Candidate {
   const mode = text.architecture === "inline" || text.architecture === "pipelined" ? text.architecture : null;
   const setsOf = (gateway: "a" | "b") => {
     const sets: Record<Stage, string> = { tx: "", rx: "", read: "", crypto: "", write: "", process: "", napi: "" };
-    for (const stage of ARCHITECTURES[text.architecture].stages) sets[stage] = text.cpu_sets[gateway][stage]?.trim() ?? "";
+    for (const stage of stagesOf(text)) sets[stage] = text.cpu_sets[gateway][stage]?.trim() ?? "";
     return sets;
   };
   return {

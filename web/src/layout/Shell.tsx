@@ -4,6 +4,7 @@ import { signOut } from "../session/session";
 import { ThemeToggle } from "../theme/ThemeToggle";
 import { IconButton } from "../ui/Button";
 import { Brand } from "./Brand";
+import { WorkerNotice } from "./WorkerNotice";
 import styles from "./Shell.module.css";
 
 const PAGES = [
@@ -48,6 +49,7 @@ export function Shell() {
         </div>
       </header>
       <main ref={main} id="content" tabIndex={-1} className={styles.main}>
+        <WorkerNotice />
         <Outlet />
       </main>
     </>

@@ -1,6 +1,8 @@
 import { fieldError } from "../../api/problem";
 import { CheckField, ChoicesField, InputField, SelectField } from "../../ui/Field";
 import { WorkloadRows } from "../../workloads/WorkloadRows";
+import { HostSettingRows } from "../host/HostSettingRows";
+import type { HostSettingName } from "../host/hostSetting";
 import { LimitRows } from "../limits/LimitRows";
 import { SpaceFields } from "./SpaceFields";
 import type { Engine, StudyText } from "./studyForm";
@@ -9,6 +11,7 @@ import styles from "./StudyDialog.module.css";
 interface AdvancedFieldsProps {
   text: StudyText;
   engines: readonly Engine[];
+  hostSettings: readonly HostSettingName[];
   error: unknown;
   onChange: (part: Partial<StudyText>) => void;
 }
@@ -32,7 +35,7 @@ const NUMBERS: readonly { name: NumberName; field: string; label: string; hint: 
   { name: "seed", field: "seed", label: "Seed", hint: "Of the sampler; it is recorded.", placeholder: "random" },
 ];
 
-export function AdvancedFields({ text, engines, error, onChange }: AdvancedFieldsProps) {
+export function AdvancedFields({ text, engines, hostSettings, error, onChange }: AdvancedFieldsProps) {
   return (
     <div className={styles.form}>
       <WorkloadRows workloads={text.workloads} error={error} onChange={(workloads) => onChange({ workloads })} />
@@ -76,6 +79,7 @@ export function AdvancedFields({ text, engines, error, onChange }: AdvancedField
         onChange={(chosen) => onChange({ engines: chosen })}
       />
       <SpaceFields text={text} error={error} onChange={onChange} />
+      <HostSettingRows settings={text.host} offered={hostSettings} error={error} onChange={(host) => onChange({ host })} />
     </div>
   );
 }

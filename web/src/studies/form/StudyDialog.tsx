@@ -8,6 +8,7 @@ import { Button } from "../../ui/Button";
 import { Dialog } from "../../ui/Dialog";
 import { InputField, SelectField } from "../../ui/Field";
 import { ErrorNotice } from "../../ui/Notice";
+import { offeredSettings } from "../host/hostSetting";
 import { OBJECTIVE_LABELS, type ObjectiveName } from "../objectives";
 import { useCreateStudy } from "../queries";
 import { AdvancedFields } from "./AdvancedFields";
@@ -44,7 +45,7 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
             label="Testbed"
             value={text.testbed}
             error={messageFor("testbed")}
-            onChange={(event) => change({ testbed: event.target.value })}
+            onChange={(event) => change({ testbed: event.target.value, host: [] })}
           >
             {testbeds.map(({ name, driver }) => (
               <option key={name} value={name}>
@@ -93,7 +94,13 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
         </div>
         <details className={styles.advanced}>
           <summary>Advanced options</summary>
-          <AdvancedFields text={text} engines={enginesOf(testbed)} error={create.error} onChange={change} />
+          <AdvancedFields
+            text={text}
+            engines={enginesOf(testbed)}
+            hostSettings={offeredSettings(testbed?.gateways)}
+            error={create.error}
+            onChange={change}
+          />
         </details>
         <div className={styles.buttons}>
           <p className={styles.estimate}>{!testbed?.simulated && duration_s !== null && `Takes about ${formatDuration(duration_s)}.`}</p>

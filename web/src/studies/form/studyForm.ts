@@ -1,6 +1,7 @@
 import type { StudyCreate } from "../../api/types";
 import { numberListOf, numberOf, optionalNumberOf, textListOf } from "../../format/input";
 import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../../workloads/workload";
+import { hostOf, type HostSettingText } from "../host/hostSetting";
 import { constraintOf, limitsLatency, type LimitText } from "../limits/limit";
 import type { ObjectiveName } from "../objectives";
 
@@ -39,6 +40,7 @@ export interface StudyText {
   socket_buffer_mib: string;
   numa_policies: NumaPolicy[];
   spreads: Spread[];
+  host: HostSettingText[];
 }
 
 export function studyDefaults(testbed: string): StudyText {
@@ -70,6 +72,7 @@ export function studyDefaults(testbed: string): StudyText {
     socket_buffer_mib: "",
     numa_policies: [],
     spreads: [],
+    host: [],
   };
 }
 
@@ -88,8 +91,9 @@ function spaceOf(text: StudyText): Space | null {
     numa_policy: narrowedTo(text.numa_policies),
     spread: narrowedTo(text.spreads),
   };
-  const asGenerated = Object.values(narrowed).every((values) => values === null) && !text.placement_per_gateway;
-  return asGenerated ? null : { ...narrowed, placement_per_gateway: text.placement_per_gateway, host: {} };
+  const { placement_per_gateway, host } = text;
+  const asGenerated = Object.values(narrowed).every((values) => values === null) && !placement_per_gateway && host.length === 0;
+  return asGenerated ? null : { ...narrowed, placement_per_gateway, host: hostOf(host) };
 }
 
 export function studyOf(text: StudyText): StudyCreate {
