@@ -108,7 +108,7 @@ def test_a_bundle_goes_into_production_and_out_again(
         assert min(lane["handshakes"] for lane in stats["lanes"]) > 0
         # The unit's restrictions let the threads be placed where they were measured.
         placement = json.loads(a.output("wirelane placement --control /run/wiretune/control.sock --json"))
-        threads = {(thread["stage"], thread["cpus"]) for lane in placement["lanes"] for thread in lane["threads"]}
+        threads = {(thread["stage"], thread["cpu_set"]) for lane in placement["lanes"] for thread in lane["threads"]}
         assert {("tx", "0"), ("rx", "1")} <= threads
         assert play(bundle, "apply.yml", sites) == [0, 0], "a second run changes something"
     play(bundle, "rollback.yml", sites)
