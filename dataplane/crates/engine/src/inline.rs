@@ -278,11 +278,12 @@ impl InlineThread {
 
     /// Lends the home direction, gives the other one back, or leaves all as it is.
     fn look_at_loads(&mut self, shared: &Shared, counters: &ThreadCounters) {
+        let rounds = std::mem::take(&mut self.rounds);
         let Some(exchange) = self.exchange.clone() else { return };
         let total = [Direction::Tx, Direction::Rx].map(|direction| exchange.desk(direction).carried_bytes.get());
         let since = |direction: Direction| total[direction as usize] - self.carried_bytes[direction as usize];
         let (home, away) = (self.home, self.home.opposite());
-        let loads = Loads { home_bytes: since(home), away_bytes: since(away), rounds: self.rounds };
+        let loads = Loads { home_bytes: since(home), away_bytes: since(away), rounds };
         match (self.holds(home), self.holds(away)) {
             (true, false) if loads.lend_home() => self.give(home, &exchange, shared, counters),
             (true, true) if loads.return_away() => self.give(away, &exchange, shared, counters),
@@ -290,7 +291,6 @@ impl InlineThread {
             (false, true) => self.give(away, &exchange, shared, counters),
             _ => {}
         }
-        self.rounds = 0;
         self.carried_bytes = total;
     }
 
