@@ -48,9 +48,9 @@ class Api:
         """Create or start something. Raises CommandError."""
         return self._call("POST", path, json=body)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, **query: Any) -> Any:
         """Delete something. Raises CommandError."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", path, params=query)
 
     def download(self, path: str, output: Path) -> None:
         """Write a resource to a file, whole or not at all. Raises CommandError."""

@@ -113,17 +113,36 @@ def create_testbed(
 
 
 @testbeds.command("delete")
-def delete_testbed(name: Name) -> None:
+def delete_testbed(
+    name: Name,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Where its hosts are gone for good: forget it, and say what may be left.")
+    ] = False,
+) -> None:
     """Cancel what runs on a testbed, tear it down and forget it. Its studies stay.
 
     wiretune testbed delete demo
+
+    wiretune testbed delete site --forget
     """
-    from app.cli.tune import remove_testbed  # noqa: PLC0415
+    from app.cli.tune import forget_testbed, remove_testbed  # noqa: PLC0415
 
     api = _api()
     api.get(f"/testbeds/{name}")
-    remove_testbed(api, name)
-    sys.stdout.write(f"Testbed {name} is gone\n")
+    try:
+        remove_testbed(api, name)
+    except CommandError as error:
+        testbed = api.get(f"/testbeds/{name}")
+        if testbed["state"] != "failed":
+            raise
+        if not forget:
+            way_out = f"If its hosts are gone for good: `wiretune testbed delete {name} --forget`."
+            raise CommandError(error.message, hint=" ".join(filter(None, (error.hint, way_out)))) from error
+        left = forget_testbed(api, name)
+        sys.stdout.write(f"Testbed {name} is forgotten: {error.message}\n")
+        sys.stdout.writelines(f"May be left on {line}\n" for line in left)
+    else:
+        sys.stdout.write(f"Testbed {name} is gone\n")
 
 
 # -- studies ----------------------------------------------------------------------------------------------------------

@@ -21,9 +21,11 @@ from app.settings import Settings
 THROW_AWAY_PREFIX = "tune-"
 """Testbeds of this command are named after its process; one that outlived it is removed by the next `wiretune tune`, or
 by `wiretune cleanup`."""
+GOING = ("deleting", "forgetting")
 FINISHED_STATES = ("completed", "cancelled", "failed")
 _CANCEL_TIMEOUT_S = 60.0
-_TEARDOWN_TIMEOUT_S = 60.0
+_TEARDOWN_TIMEOUT_S = 240.0
+"""Hosts that do not answer take their time."""
 _PROVISION_TIMEOUT_S = 120.0
 
 
@@ -141,11 +143,20 @@ def remove_testbed(api: Api, name: str) -> None:
             cancel_work(api, f"/{kind}/{work['id']}")
     path = f"/testbeds/{name}"
     testbed = api.find(path)
-    if testbed is not None and testbed["state"] != "deleting":
+    if testbed is not None and testbed["state"] not in GOING:
         api.delete(path)
-    left = api.wait_while(path, lambda testbed: testbed["state"] == "deleting", _TEARDOWN_TIMEOUT_S)
+    left = api.wait_while(path, lambda testbed: testbed["state"] in GOING, _TEARDOWN_TIMEOUT_S)
     if left is not None:
         raise CommandError(f"its teardown failed: {left['detail']}", hint=left["hint"] or "")
+
+
+def forget_testbed(api: Api, name: str) -> list[str]:
+    """Forget a testbed whose hosts cannot be reached. Returns what may be left on them. Raises CommandError."""
+    path = f"/testbeds/{name}"
+    footprint: list[str] = api.delete(path, forget=True)["footprint"]
+    if api.wait_while(path, lambda testbed: testbed["state"] in GOING, _TEARDOWN_TIMEOUT_S) is not None:
+        raise CommandError(f"testbed {name} could not be forgotten", hint="The service's log says more.")
+    return footprint
 
 
 def cancel_work(api: Api, path: str) -> None:

@@ -73,6 +73,11 @@ def lane_port(lane: int) -> int:
     return FIRST_LANE_PORT + lane
 
 
+def upload_folder(gateway: GatewayAddresses) -> str:
+    """Where Ansible puts its temporary files on a host."""
+    return f"/tmp/.wiretune-{gateway.state_folder.name}"  # noqa: S108 - Ansible makes it 0700, as the login user
+
+
 def gateways_of(testbed: str) -> dict[Gateway, GatewayAddresses]:
     """Both gateways of a testbed. Raises LabError for a name that is none."""
     if not TESTBED_NAME.fullmatch(testbed):

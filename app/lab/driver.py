@@ -122,3 +122,7 @@ class TestbedDriver(Protocol):
     def teardown(self) -> None:
         """Remove everything that this testbed ever made on its hosts. Idempotent; works after a crash."""
         ...
+
+    def forget(self) -> None:
+        """Drop what this machine keeps of hosts that are gone for good, such as their keys, without reaching them."""
+        ...

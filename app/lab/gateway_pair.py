@@ -98,6 +98,10 @@ class GatewayPairDriver(abc.ABC):
     def teardown(self) -> None:
         """See TestbedDriver."""
 
+    def forget(self) -> None:
+        """See TestbedDriver."""
+        self._public_keys = None
+
     @abc.abstractmethod
     def _damage(self) -> str | None:
         """What of the testbed is gone, as far as this machine can see it at once."""

@@ -189,3 +189,6 @@ class SimDriver:
 
     def teardown(self) -> None:
         """See TestbedDriver: there is nothing to remove."""
+
+    def forget(self) -> None:
+        """See TestbedDriver: there is nothing to drop."""

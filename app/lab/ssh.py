@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses
+from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, upload_folder
 from app.lab.agent_messages import HostReport, checked
 from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
 from app.lab.engine_programs import EnginePrograms
@@ -132,7 +132,11 @@ class SshDriver(GatewayPairDriver):
     def teardown(self) -> None:
         """See TestbedDriver."""
         self._release()
-        self._public_keys = None
+        self.forget()
+
+    def forget(self) -> None:
+        """See TestbedDriver."""
+        super().forget()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _release(self) -> None:
@@ -208,13 +212,13 @@ class SshDriver(GatewayPairDriver):
             "ansible_timeout": 15 * self.patience,
             "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=10s",
             "ansible_ssh_common_args": arguments,
-            "ansible_remote_tmp": _upload_folder(gateway),
+            "ansible_remote_tmp": upload_folder(gateway),
             "ansible_become": host.become,
             "gateway_agent_folder": f"{_programs_folder(gateway)}/agent.zip",
             "host_release": {
                 "state_folder": str(gateway.state_folder),
                 "programs_folder": _programs_folder(gateway),
-                "upload_folder": _upload_folder(gateway),
+                "upload_folder": upload_folder(gateway),
             },
         }
         if host.key_file:
@@ -241,10 +245,6 @@ class SshDriver(GatewayPairDriver):
 
 def _programs_folder(gateway: GatewayAddresses) -> str:
     return str(gateway.state_folder / "programs")
-
-
-def _upload_folder(gateway: GatewayAddresses) -> str:
-    return f"/tmp/.wiretune-{gateway.state_folder.name}"  # noqa: S108 - Ansible makes it 0700, as the login user
 
 
 def _bootstrap(gateway: GatewayAddresses, archive: str) -> dict[str, str]:

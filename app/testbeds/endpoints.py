@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from app.errors import problem_responses
 from app.pagination import Limit, Offset, Page
@@ -21,6 +21,10 @@ def testbed_service(request: Request) -> TestbedService:
     return cast(TestbedService, request.app.state.testbeds)
 
 
+Forget = Annotated[
+    bool,
+    Query(description="the hosts are gone for good: forget a testbed whose deletion has failed, without reaching them"),
+]
 Testbeds = Annotated[TestbedService, Depends(testbed_service)]
 
 
@@ -50,11 +54,12 @@ def get_testbed(name: Name, testbeds: Testbeds) -> TestbedView:
     operation_id="deleteTestbed",
     responses=problem_responses(404, 409),
 )
-def delete_testbed(name: Name, testbeds: Testbeds, response: Response) -> TestbedView:
+def delete_testbed(name: Name, testbeds: Testbeds, response: Response, forget: Forget = False) -> TestbedView:
     """Remove everything the testbed made on its hosts, then forget it. Its studies stay.
 
-    409 while a study or a measurement on it is not finished: cancel that first.
+    409 while a study or a measurement on it is not finished: cancel that first. With `forget` the hosts keep what
+    `footprint` names; 409 unless the testbed has failed, since one whose hosts answer is better deleted.
     """
-    deleting = testbeds.delete(name)
+    deleting = testbeds.forget(name) if forget else testbeds.delete(name)
     response.headers["Location"] = f"/api/v1/testbeds/{name}"
     return deleting

@@ -23,6 +23,7 @@ class TestbedState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     DELETING = "deleting"
+    FORGETTING = "forgetting"
 
 
 class SimulationOptions(BaseModel):
@@ -145,6 +146,7 @@ class TestbedView(BaseModel):
                     "detail": None,
                     "hint": None,
                     "phase": None,
+                    "footprint": ["this machine: network namespaces wt-demo-a and wt-demo-b"],
                     "created_at": "2026-11-23T08:30:00Z",
                     "provisioned_at": "2026-11-23T08:30:02Z",
                 }
@@ -165,5 +167,8 @@ class TestbedView(BaseModel):
     detail: str | None = Field(description="why it failed")
     hint: str | None = Field(description="what to do about it")
     phase: str | None = Field(description="what the lab does now")
+    footprint: list[str] = Field(
+        description="what the testbed makes on its hosts and a deletion takes away: for hosts that cannot be reached"
+    )
     created_at: datetime
     provisioned_at: datetime | None

@@ -13,12 +13,15 @@ from app.errors import ConflictError, InvalidError, NotFoundError
 from app.events import service as events
 from app.jobs import Jobs
 from app.lab.driver import ProvisionedTestbed
+from app.lab.footprint import footprint
 from app.pagination import Page
 from app.testbeds.models import Testbed
 from app.testbeds.schemas import GatewayView, SimulationOptions, TestbedCreate, TestbedState, TestbedView
 from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, format_cpulist, parse_cpulist
 from tuner.topology import Topology
 from tuner.tunables import check_host_settings
+
+GOING = (TestbedState.DELETING, TestbedState.FORGETTING)
 
 
 class TestbedService:
@@ -67,19 +70,39 @@ class TestbedService:
 
     def delete(self, name: str) -> TestbedView:
         """Tear a testbed down, then forget it. Raises NotFoundError; ConflictError while it is in use."""
+        self._check_idle(name)
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            if testbed.state in GOING:
+                raise ConflictError(f"Testbed {name} is being deleted already.")
+            _begin(session, testbed, TestbedState.DELETING)
+        self._jobs.teardown(testbed.name, testbed.job)
+        return _view(testbed)
+
+    def forget(self, name: str) -> TestbedView:
+        """Forget a testbed whose hosts are gone for good, without reaching them. Twice is as good as once.
+
+        Raises NotFoundError; ConflictError unless it has failed.
+        """
+        self._check_idle(name)
+        with self._database.writing() as session:
+            testbed = _existing(session, name)
+            if testbed.state == TestbedState.FORGETTING:
+                return _view(testbed)
+            if testbed.state != TestbedState.FAILED:
+                raise ConflictError(
+                    f"Testbed {name} is {testbed.state}: only one that has failed can be forgotten.",
+                    hint="Delete it without `forget` first; that takes away what it made on its hosts.",
+                )
+            _begin(session, testbed, TestbedState.FORGETTING)
+        self._jobs.teardown(testbed.name, testbed.job)
+        return _view(testbed)
+
+    def _check_idle(self, name: str) -> None:
         if any(is_busy(name) for is_busy in self.busy):
             raise ConflictError(
                 f"Testbed {name} has a study or measurement that is not finished.", hint="Cancel it first, then delete."
             )
-        with self._database.writing() as session:
-            testbed = _existing(session, name)
-            if testbed.state == TestbedState.DELETING:
-                raise ConflictError(f"Testbed {name} is being deleted already.")
-            testbed.state, testbed.detail, testbed.hint = TestbedState.DELETING, None, None
-            testbed.job = secrets.token_hex(6)
-            _tell_state(session, testbed)
-        self._jobs.teardown(testbed.name, testbed.job)
-        return _view(testbed)
 
     # -- for other features ---------------------------------------------------------------------------------------
 
@@ -89,7 +112,7 @@ class TestbedService:
         Raises NotFoundError; ConflictError while it is deleted; InvalidError for an engine or a CPU it does not have.
         """
         testbed = self.get(name)
-        if testbed.state == TestbedState.DELETING:
+        if testbed.state in GOING:
             raise ConflictError(f"Testbed {name} is being deleted.", hint="Create it again, then start the work.")
         for gateway, facts in testbed.gateways.items():
             missing = sorted(set(engines) - set(facts.engines))
@@ -119,7 +142,7 @@ class TestbedService:
 
     def unfinished(self) -> Sequence[tuple[str, str, TestbedState]]:
         """Name, job and state of every testbed that is being provisioned or deleted."""
-        query = select(Testbed).where(Testbed.state.in_([TestbedState.PROVISIONING, TestbedState.DELETING]))
+        query = select(Testbed).where(Testbed.state.in_([TestbedState.PROVISIONING, *GOING]))
         with self._database.reading() as session:
             return [(row.name, row.job, TestbedState(row.state)) for row in session.scalars(query)]
 
@@ -144,7 +167,7 @@ class TestbedService:
             testbed.provisioned = provisioned.model_dump(mode="json")
             testbed.provisioned_at, testbed.phase = now(), None
             testbed.detail = testbed.hint = None
-            if testbed.state != TestbedState.DELETING:
+            if testbed.state not in GOING:
                 testbed.state = TestbedState.READY
             _tell_state(session, testbed)
 
@@ -156,13 +179,14 @@ class TestbedService:
             testbed.detail, testbed.hint = message, hint or None
             _tell_state(session, testbed)
 
-    def forget(self, name: str) -> None:
-        """Remove the record of a testbed that is torn down. Forgetting twice is harmless."""
+    def record_gone(self, name: str) -> None:
+        """Its hosts are as before, or forgotten: remove its record. Twice is as good as once."""
         with self._database.writing() as session:
             testbed = session.get(Testbed, name)
             if testbed is not None:
+                left = _view(testbed).footprint if testbed.state == TestbedState.FORGETTING else []
                 session.delete(testbed)
-                events.append(session, "testbed.deleted", testbed=name)
+                events.append(session, "testbed.deleted", testbed=name, may_be_left=left)
 
 
 def _existing(session: Session, name: str) -> Testbed:
@@ -170,6 +194,13 @@ def _existing(session: Session, name: str) -> Testbed:
     if testbed is None:
         raise NotFoundError(f"There is no testbed {name}.", hint="`wiretune testbed list` shows what there is.")
     return testbed
+
+
+def _begin(session: Session, testbed: Testbed, state: TestbedState) -> None:
+    """A new state with a job of its own."""
+    testbed.state, testbed.detail, testbed.hint = state, None, None
+    testbed.job = secrets.token_hex(6)
+    _tell_state(session, testbed)
 
 
 def _tell_state(session: Session, testbed: Testbed) -> None:
@@ -221,6 +252,7 @@ def _view(testbed: Testbed) -> TestbedView:
             "detail": testbed.detail,
             "hint": testbed.hint,
             "phase": testbed.phase,
+            "footprint": footprint(testbed.name, testbed.driver, testbed.ssh),
             "created_at": testbed.created_at,
             "provisioned_at": testbed.provisioned_at,
         }

@@ -131,7 +131,7 @@ class WorkflowEngine:
             return
         self._give_up_other_versions()
         for name, job, state in testbeds.unfinished():
-            queue = self.teardown if state is TestbedState.DELETING else self.provision
+            queue = self.provision if state is TestbedState.PROVISIONING else self.teardown
             if not self._is_live(f"{queue.__name__}-{name}-{job}"):
                 queue(name, testbeds.renew_job(name))
         for study_id, testbed, run in recorder.unfinished():

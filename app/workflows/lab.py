@@ -152,6 +152,14 @@ class Lab:
     def teardown(self, name: str) -> None:
         """Remove everything the testbed made on its hosts. Raises LabError."""
         self.driver(name).teardown()
+        self._drop(name)
+
+    def forget(self, name: str) -> None:
+        """Drop what this machine knows of a testbed whose hosts are gone for good."""
+        self.driver(name).forget()
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
         with self._lock:
             for known in (self._provisioned, self._provisioned_at_s, self._away_since_s):
                 known.pop(name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.errors import NotFoundError
 from app.lab.driver import LabCancelled, LabError
+from app.testbeds.schemas import TestbedState
 from app.testbeds.service import TestbedService
 from app.workflows.interrupts import Interrupts
 from app.workflows.lab import Lab
@@ -31,15 +32,18 @@ class TestbedRunner:
             self._testbeds.record_failure(name, error.message, error.hint)
 
     def teardown(self, name: str, job: str) -> None:
-        """Remove a testbed from its hosts, then forget it."""
+        """Remove a testbed from its hosts, unless they are gone for good, and then its record."""
         if not self._testbeds.is_current(name, job):
             return
-        try:
-            self._lab.teardown(name)
-        except LabError as error:
-            self._testbeds.record_failure(name, error.message, error.hint)
-            return
-        self._testbeds.forget(name)
+        if self._testbeds.get(name).state is TestbedState.FORGETTING:
+            self._lab.forget(name)
+        else:
+            try:
+                self._lab.teardown(name)
+            except LabError as error:
+                self._testbeds.record_failure(name, error.message, error.hint)
+                return
+        self._testbeds.record_gone(name)
 
     def fail(self, name: str, error: Exception) -> None:
         """A defect of ours ended the job."""

@@ -55,6 +55,23 @@ def test_a_simulated_testbed_comes_and_goes(open_page: OpenPage, client: httpx.C
     assert client.get("/testbeds/visitor").status_code == 404
 
 
+def test_one_whose_hosts_are_gone_is_forgotten_and_says_what_may_be_left(
+    open_page: OpenPage, client: httpx.Client
+) -> None:
+    # Outside of docker-compose.yml it fails at once.
+    assert client.post("/testbeds", json={"name": "nowhere", "driver": "compose"}).status_code == 202
+    card = open_page("/testbeds").get_by_role("article", name="nowhere")
+    expect(card.get_by_text("failed", exact=True)).to_be_visible()
+    card.get_by_role("button", name="Delete").click()
+    dialog = card.page.get_by_role("dialog")
+    dialog.get_by_label("gone for good").check()
+    expect(dialog.get_by_role("listitem")).to_contain_text(
+        [re.compile(f"container gateway-{gateway}.*/run/wiretune/nowhere-{gateway}") for gateway in "ab"]
+    )
+    dialog.get_by_role("button", name="Forget").click()
+    expect(card).to_have_count(0)
+
+
 def test_a_testbed_in_use_says_why_it_stays(open_page: OpenPage, client: httpx.Client) -> None:
     response = client.post("/studies", json={"testbed": "slow", "trials": 50})
     study_id = response.json()["id"]

@@ -317,7 +317,8 @@ export interface paths {
          * Delete Testbed
          * @description Remove everything the testbed made on its hosts, then forget it. Its studies stay.
          *
-         *     409 while a study or a measurement on it is not finished: cancel that first.
+         *     409 while a study or a measurement on it is not finished: cancel that first. With `forget` the hosts keep what
+         *     `footprint` names; 409 unless the testbed has failed, since one whose hosts answer is better deleted.
          */
         delete: operations["deleteTestbed"];
         options?: never;
@@ -2940,7 +2941,7 @@ export interface components {
          * @description Where a testbed is in its life.
          * @enum {string}
          */
-        TestbedState: "provisioning" | "ready" | "failed" | "deleting";
+        TestbedState: "provisioning" | "ready" | "failed" | "deleting" | "forgetting";
         /**
          * TestbedView
          * @description A pair of gateways and the link between them.
@@ -2948,6 +2949,9 @@ export interface components {
          *       "created_at": "2026-11-23T08:30:00Z",
          *       "driver": "netns",
          *       "emulated": false,
+         *       "footprint": [
+         *         "this machine: network namespaces wt-demo-a and wt-demo-b"
+         *       ],
          *       "gateways": {},
          *       "name": "demo",
          *       "provisioned_at": "2026-11-23T08:30:02Z",
@@ -3007,6 +3011,11 @@ export interface components {
              * @description what the lab does now
              */
             phase: string | null;
+            /**
+             * Footprint
+             * @description what the testbed makes on its hosts and a deletion takes away: for hosts that cannot be reached
+             */
+            footprint: string[];
             /**
              * Created At
              * Format: date-time
@@ -4481,7 +4490,10 @@ export interface operations {
     };
     deleteTestbed: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description the hosts are gone for good: forget a testbed whose deletion has failed, without reaching them */
+                forget?: boolean;
+            };
             header?: never;
             path: {
                 name: string;

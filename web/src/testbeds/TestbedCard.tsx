@@ -5,6 +5,7 @@ import { Button, buttonClass } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { GatewayFacts } from "./GatewayFacts";
 import factStyles from "./GatewayFacts.module.css";
+import { isBusy, isGoing } from "./queries";
 import styles from "./TestbedsPage.module.css";
 
 const TONES: Record<TestbedView["state"], Tone> = {
@@ -12,6 +13,7 @@ const TONES: Record<TestbedView["state"], Tone> = {
   ready: "good",
   failed: "bad",
   deleting: "warn",
+  forgetting: "warn",
 };
 
 const DRIVERS: Record<TestbedView["driver"], string> = {
@@ -30,7 +32,7 @@ function factsOf(testbed: TestbedView): string {
 }
 
 export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDelete: () => void }) {
-  const busy = testbed.state === "provisioning" || testbed.state === "deleting";
+  const busy = isBusy(testbed);
   return (
     <article className={styles.card} aria-labelledby={`testbed-${testbed.name}`}>
       <div className={styles.head}>
@@ -45,7 +47,7 @@ export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDel
             Tune
           </Link>
         )}
-        <Button kind="danger" icon="trash" disabled={testbed.state === "deleting"} onClick={onDelete}>
+        <Button kind="danger" icon="trash" disabled={isGoing(testbed)} onClick={onDelete}>
           Delete<span className="visually-hidden"> {testbed.name}</span>
         </Button>
       </div>

@@ -6,7 +6,8 @@ const TESTBEDS = ["testbeds"] as const;
 const BUSY_POLL_MS = 1000;
 const IDLE_POLL_MS = 10_000;
 
-const isBusy = (testbed: TestbedView): boolean => testbed.state === "provisioning" || testbed.state === "deleting";
+export const isGoing = ({ state }: TestbedView): boolean => state === "deleting" || state === "forgetting";
+export const isBusy = (testbed: TestbedView): boolean => testbed.state === "provisioning" || isGoing(testbed);
 
 /** All testbeds; asked for often while one of them changes, seldom otherwise. */
 export function useTestbeds() {
@@ -28,7 +29,8 @@ export function useCreateTestbed() {
 export function useDeleteTestbed() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (name: string) => answerOf(api.DELETE("/api/v1/testbeds/{name}", { params: { path: { name } } })),
+    mutationFn: ({ name, forget }: { name: string; forget: boolean }) =>
+      answerOf(api.DELETE("/api/v1/testbeds/{name}", { params: { path: { name }, query: { forget } } })),
     onSuccess: () => client.invalidateQueries({ queryKey: TESTBEDS }),
   });
 }
