@@ -6,6 +6,7 @@ from typing import Literal
 
 from app.database import Database
 from app.events.service import EventFeed
+from app.lab.playbook_runner import remove_abandoned_folders
 from app.lock import ServiceLock
 from app.measurements.service import MeasurementService
 from app.settings import Settings
@@ -56,6 +57,7 @@ class Service:
             self.feed.forget_old()
         if self._part != "api":
             self.database.take_jobs()
+            remove_abandoned_folders()
 
         interrupts = self._interrupts
         self.engine = WorkflowEngine(settings.resolved_workflow_database_url, interrupts, runs_jobs=self._part != "api")

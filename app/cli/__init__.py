@@ -10,6 +10,7 @@ import typer
 from app.cli import resources
 from app.cli.calibrate import calibrate_command
 from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.measure import measure
 from app.cli.plan import plan_command
 from app.cli.reproduce import reproduce_command
 from app.cli.signals import raise_when_interrupted
@@ -34,7 +35,7 @@ cli.command("tune")(tune_command)
 cli.add_typer(resources.testbeds, name="testbed")
 cli.add_typer(resources.studies, name="study")
 cli.add_typer(resources.tokens, name="token")
-cli.command("measure")(resources.measure)
+cli.command("measure")(measure)
 cli.command("reproduce")(reproduce_command)
 cli.command("calibrate")(calibrate_command)
 cli.command("plan")(plan_command)

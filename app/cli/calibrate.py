@@ -47,8 +47,8 @@ def calibrate_testbed(
     settings: Any, console: Any, testbed: str, *, seconds: float, rounds: int, seed: int, as_json: bool
 ) -> None:
     """Measure, fit, save, show. Raises CommandError."""
+    from app.cli.files import write_json  # noqa: PLC0415
     from app.cli.grid_run import measure_rounds, testbed_for_one_command  # noqa: PLC0415
-    from app.cli.tune import write_json  # noqa: PLC0415
     from tuner.calibration import calibrate, calibration_plan  # noqa: PLC0415
     from tuner.topology import Topology  # noqa: PLC0415
 

@@ -148,16 +148,32 @@ def read_token(settings: Settings) -> str:
         ) from error
 
 
-def connect(settings: Settings) -> Api:
-    """The service named by $WIRETUNE_URL, else the one that serves this data folder. Raises CommandError."""
+def service_url(settings: Settings) -> str | None:
+    """The service named by $WIRETUNE_URL, else the one that serves this data folder; None where none runs."""
     url = os.environ.get("WIRETUNE_URL")
     if not url:
         service = running_service(settings.lock_file)
-        if service is None or not service.base_url:
-            raise CommandError(
-                f"no service runs for {settings.data_dir}",
-                hint="Start it with `wiretune serve`, or set WIRETUNE_URL and WIRETUNE_TOKEN.",
-                code=Exit.SERVICE,
-            )
-        url = service.base_url
-    return Api(url.rstrip("/"), read_token(settings))
+        url = service.base_url if service else ""
+    return url.rstrip("/") or None
+
+
+def connect(settings: Settings) -> Api:
+    """A client of the service at `service_url`. Raises CommandError."""
+    url = service_url(settings)
+    if url is None:
+        raise CommandError(
+            f"no service runs for {settings.data_dir}",
+            hint="Start it with `wiretune serve`, or set WIRETUNE_URL and WIRETUNE_TOKEN.",
+            code=Exit.SERVICE,
+        )
+    return Api(url, read_token(settings))
+
+
+def health_at(url: str) -> Any:
+    """What a service says of itself, without a token. Raises CommandError."""
+    try:
+        return _json(httpx.get(f"{url}/api/v1/health", timeout=5.0, trust_env=False))
+    except httpx.HTTPError as error:
+        raise _unreachable(url, error) from error
+    except ValueError as error:
+        raise CommandError(f"what answers at {url} is no Wiretune", code=Exit.SERVICE) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.failures import CommandError, Exit
+from app.cli.files import read_file
 
 if TYPE_CHECKING:
     from tuner.calibration import Calibration
@@ -85,10 +86,8 @@ def _calibration(path: Path | None) -> Calibration | None:
             return None
         path = saved[-1]
     try:
-        found = Calibration.model_validate_json(path.read_text())
+        found = Calibration.model_validate_json(read_file(path))
         found.parameters()
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}", code=Exit.USAGE) from error
     except ValueError as error:
         raise CommandError(f"{path} is no calibration", hint="`wiretune calibrate` writes one.") from error
     return found

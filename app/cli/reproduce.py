@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.failures import CommandError, Exit
+from app.cli.tune_options import EngineName
 
 
 class Experiment(StrEnum):
@@ -29,7 +30,7 @@ def reproduce_command(
     tunnels: Annotated[
         int | None, typer.Option(min=2, max=64, help='How many are "several".  [default: one for each CPU, 2 to 16]')
     ] = None,
-    engine: Annotated[str, typer.Option(help="wirelane, kernel or wireguard-go.")] = "wirelane",
+    engine: Annotated[EngineName, typer.Option(help="What carries the tunnels.")] = EngineName.WIRELANE,
     seed: Annotated[int, typer.Option(min=0, help="Order within the rounds.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder for the figure.")] = Path(),
     json_path: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
@@ -53,7 +54,7 @@ def reproduce_command(
     from app.settings import Settings  # noqa: PLC0415
 
     simulation = {"sockets": sim_sockets, "cores_per_socket": sim_cores} if testbed == "sim" else None
-    request = _Request(experiment, testbed, simulation, seconds, rounds, tunnels, engine, seed, output, json_path)
+    request = _Request(experiment, testbed, simulation, seconds, rounds, tunnels, engine.value, seed, output, json_path)
     reproduce(Settings(), request, Console())
 
 
@@ -74,15 +75,11 @@ class _Request:
 def reproduce(settings: Any, request: _Request, console: Any) -> None:
     """Measure the grid and print what it says. Raises CommandError."""
     from app.cli.figure import paper_figure  # noqa: PLC0415  matplotlib takes a second to import
+    from app.cli.files import check_outputs, write_json  # noqa: PLC0415
     from app.cli.grid_run import measure_rounds, testbed_for_one_command  # noqa: PLC0415
-    from app.cli.tune import check_outputs, write_json  # noqa: PLC0415
-    from tuner.candidate import Engine  # noqa: PLC0415
     from tuner.paper import grid, report, workload  # noqa: PLC0415
     from tuner.topology import Topology  # noqa: PLC0415
 
-    if request.engine not in get_args(Engine):
-        known = ", ".join(get_args(Engine))
-        raise CommandError(f"there is no engine {request.engine}", hint=f"Engines are: {known}.", code=Exit.USAGE)
     check_outputs(request.json_path, request.output / "hpsr2025.svg")
     with testbed_for_one_command(settings, request.testbed, request.simulation, console) as (api, testbed):
         _check_engine(testbed, request.engine)

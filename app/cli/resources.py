@@ -1,4 +1,4 @@
-"""Commands for the things of the API: testbeds, studies, tokens, measurements."""
+"""Commands for the things of the API: testbeds, studies, tokens."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.failures import CommandError, Exit
+from app.cli.files import check_outputs, read_file, write_json
 from app.cli.limits import AT_LEAST_HELP, AT_MOST_HELP, constraints_of
 from app.cli.tune_options import OBJECTIVE_HELP, SPREAD_HELP, ObjectiveName, SpreadName, space_of
 
@@ -24,11 +25,14 @@ studies = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="S
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Who may use the API.")
 
 
-class RateName(StrEnum):
-    """What a rate search looks for."""
+class TestbedDriverName(StrEnum):
+    """How a testbed is reached."""
 
-    NDR = "ndr"
-    PDR = "pdr"
+    NETNS = "netns"
+    VM = "vm"
+    SSH = "ssh"
+    COMPOSE = "compose"
+    SIM = "sim"
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -36,14 +40,16 @@ Name = Annotated[str, typer.Argument(help="Name of the testbed.")]
 StudyId = Annotated[str, typer.Argument(help="Id of the study, as `wiretune study list` shows it.")]
 
 
-def _api() -> Api:
+def service_api() -> Api:
+    """The service that commands talk to. Raises CommandError."""
     from app.cli.client import connect  # noqa: PLC0415  commands stay quick where nothing is asked for
     from app.settings import Settings  # noqa: PLC0415
 
     return connect(Settings())
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """For programs."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -67,9 +73,9 @@ def list_testbeds(as_json: AsJson = False) -> None:
 
     wiretune testbed list
     """
-    page = _api().get("/testbeds", limit=1000)
+    page = service_api().get("/testbeds", limit=1000)
     if as_json:
-        _print_json(page["items"])
+        print_json(page["items"])
         return
     rows = [[one["name"], one["driver"], one["state"], one["detail"] or one["phase"] or ""] for one in page["items"]]
     _print_table(["name", "driver", "state", ""], rows)
@@ -78,7 +84,7 @@ def list_testbeds(as_json: AsJson = False) -> None:
 @testbeds.command("create")
 def create_testbed(
     name: Name,
-    driver: Annotated[str, typer.Option(help="netns, vm, ssh, compose or sim.")] = "netns",
+    driver: Annotated[TestbedDriverName, typer.Option(help="What the two gateways are.")] = TestbedDriverName.NETNS,
     hosts: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="For driver ssh: JSON with both hosts.")
     ] = None,
@@ -95,18 +101,22 @@ def create_testbed(
 
     hosts.json names for each of "a" and "b" the address, data_address, user and key_file: see docs/testbeds.md.
     """
-    body: dict[str, Any] = {"name": name, "driver": driver}
+    body: dict[str, Any] = {"name": name, "driver": driver.value}
+    if (driver is TestbedDriverName.SSH) != (hosts is not None):
+        message = f"--hosts is for driver ssh, not {driver.value}" if hosts else "driver ssh needs --hosts"
+        hint = "A JSON file that says how both hosts are reached: docs/testbeds.md shows one."
+        raise CommandError(message, hint=hint, code=Exit.USAGE)
     if hosts is not None:
         try:
-            body["ssh"] = json.loads(hosts.read_text())
-        except ValueError as error:
-            raise CommandError(f"{hosts} is not JSON: {error}") from None
-    api = _api()
+            body["ssh"] = json.loads(read_file(hosts))
+        except (ValueError, RecursionError) as error:
+            raise CommandError(f"{hosts} is not JSON: {error}", code=Exit.USAGE) from None
+    api = service_api()
     api.post("/testbeds", body)
     # The first vm testbed of a machine builds a disk image.
     testbed = api.wait_while(f"/testbeds/{name}", lambda testbed: testbed["state"] == "provisioning", 1500)
     if testbed is None or testbed["state"] != "ready":
-        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", None)
+        detail, hint = (testbed["detail"], testbed["hint"]) if testbed else ("it was deleted", "")
         raise CommandError(f"the testbed could not be made: {detail}", hint=hint or "", code=Exit.MACHINE)
     engines = ", ".join(testbed["gateways"]["a"]["engines"])
     sys.stdout.write(f"Testbed {name} is ready; engines: {engines}\n")
@@ -127,7 +137,7 @@ def delete_testbed(
     """
     from app.cli.tune import forget_testbed, remove_testbed  # noqa: PLC0415
 
-    api = _api()
+    api = service_api()
     api.get(f"/testbeds/{name}")
     try:
         remove_testbed(api, name)
@@ -154,9 +164,9 @@ def list_studies(as_json: AsJson = False) -> None:
 
     wiretune study list
     """
-    page = _api().get("/studies", limit=1000)
+    page = service_api().get("/studies", limit=1000)
     if as_json:
-        _print_json(page["items"])
+        print_json(page["items"])
         return
     rows = [
         [
@@ -217,7 +227,7 @@ def create_study(
         "label": label,
         "warm_start": warm_start,
     }
-    api = _api()
+    api = service_api()
     study = api.post("/studies", body)
     sys.stdout.write(study["id"] + "\n")
     if follow:
@@ -242,18 +252,19 @@ def show_study(
 
     from app.cli.report import print_result  # noqa: PLC0415
 
-    api = _api()
+    check_outputs(result, bundle)
+    api = service_api()
     if follow:
         _follow(api, study_id)
     study = api.get(f"/studies/{study_id}")
     if as_json:
-        _print_json(study)
+        print_json(study)
     elif study["state"] == "completed":
         print_result(Console(), api.get(f"/studies/{study_id}/result"))
     else:
         _print_running(study)
     if result is not None:
-        result.write_text(json.dumps(api.get(f"/studies/{study_id}/result"), indent=2, ensure_ascii=False) + "\n")
+        write_json(result, api.get(f"/studies/{study_id}/result"))
     if bundle is not None:
         api.download(f"/studies/{study_id}/bundle/download", bundle)
 
@@ -289,7 +300,7 @@ def cancel_study(study_id: StudyId) -> None:
 
     wiretune study cancel 4f9c1d2ab07e
     """
-    study = _api().post(f"/studies/{study_id}/cancel")
+    study = service_api().post(f"/studies/{study_id}/cancel")
     sys.stdout.write(f"Study {study_id} is {study['state']}\n")
 
 
@@ -299,7 +310,7 @@ def resume_study(study_id: StudyId) -> None:
 
     wiretune study resume 4f9c1d2ab07e
     """
-    study = _api().post(f"/studies/{study_id}/resume")
+    study = service_api().post(f"/studies/{study_id}/resume")
     sys.stdout.write(f"Study {study_id} is {study['state']}\n")
 
 
@@ -312,7 +323,7 @@ def create_token(name: Annotated[str, typer.Argument(help="What it is for.")]) -
 
     wiretune token create ci
     """
-    sys.stdout.write(_api().post("/tokens", {"name": name})["token"] + "\n")
+    sys.stdout.write(service_api().post("/tokens", {"name": name})["token"] + "\n")
 
 
 @tokens.command("list")
@@ -321,9 +332,9 @@ def list_tokens(as_json: AsJson = False) -> None:
 
     wiretune token list
     """
-    page = _api().get("/tokens", limit=1000)
+    page = service_api().get("/tokens", limit=1000)
     if as_json:
-        _print_json(page["items"])
+        print_json(page["items"])
         return
     rows = [
         [str(one["id"]), one["name"], one["last_used_at"] or "never", "revoked" if one["revoked_at"] else "valid"]
@@ -338,96 +349,5 @@ def revoke_token(token_id: Annotated[int, typer.Argument(help="Id, as `wiretune 
 
     wiretune token revoke 2
     """
-    _api().delete(f"/tokens/{token_id}")
+    service_api().delete(f"/tokens/{token_id}")
     sys.stdout.write(f"Token {token_id} is revoked\n")
-
-
-# -- measurements -----------------------------------------------------------------------------------------------------
-
-
-def measure(
-    testbed: Name,
-    *,
-    candidate: Annotated[str, typer.Option(help="The configuration as JSON; what is left out has its default.")] = "{}",
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of the sample.")] = 3.0,
-    direction: Annotated[str, typer.Option(help="forward (a to b), reverse or both.")] = "forward",
-    protocol: Annotated[str, typer.Option(help="tcp or udp.")] = "tcp",
-    tool: Annotated[str, typer.Option(help="iperf3 or pktgen.")] = "iperf3",
-    flows: Annotated[int, typer.Option(min=1, max=128, help="Flows in each direction.")] = 4,
-    packet_bytes: Annotated[int | None, typer.Option(min=64, max=9000, help="Inner packet size, for udp.")] = None,
-    imix: Annotated[bool, typer.Option("--imix", help="For pktgen: 64, 570 and 1400 bytes, 7:4:1 in packets.")] = False,
-    rate_search: Annotated[
-        RateName | None,
-        typer.Option(help="Search the highest rate without loss (ndr), or with at most 0.5% of it (pdr); implies udp."),
-    ] = None,
-    width: Annotated[float, typer.Option(min=0.005, max=0.5, help="How close the bounds of a rate search get.")] = 0.05,
-    as_json: AsJson = False,
-) -> None:
-    """Measure one configuration on a testbed, without a search.
-
-    wiretune measure demo --candidate '{"engine": "wirelane", "mode": "inline", "lanes": 2}'
-
-    wiretune measure demo --candidate '{"lanes": 2, "spread": "bond", "cpu_sets": {"a": {"read": "1"}}}'
-
-    wiretune measure demo --direction both --seconds 10 --json
-
-    wiretune measure demo --tool pktgen --protocol udp --packet-bytes 64
-
-    wiretune measure demo --tool pktgen --packet-bytes 64 --seconds 1 --rate-search ndr
-    """
-    try:
-        configuration = json.loads(candidate)
-    except ValueError as error:
-        raise CommandError(f"--candidate is not JSON: {error}", code=Exit.USAGE) from error
-    goal = _rate_goal(rate_search, seconds, width) if rate_search else None
-    workload = {
-        "tool": tool,
-        "protocol": "udp" if goal else protocol,
-        "direction": direction,
-        "flows": flows,
-        "duration_s": seconds,
-        "packet_bytes": packet_bytes,
-        "imix": imix,
-        "rate_search": goal,
-    }
-    api = _api()
-    body = {"testbed": testbed, "candidate": configuration, "workloads": [workload]}
-    path = f"/measurements/{api.post('/measurements', body)['id']}"
-    unfinished = ("queued", "running", "cancelling")
-    measurement = api.wait_while(path, lambda one: one["state"] in unfinished, 600 + (60 if goal else 1) * seconds)
-    if measurement is None or measurement["state"] != "completed":
-        detail, hint = (measurement["detail"], measurement["hint"]) if measurement else ("it is gone", None)
-        raise CommandError(f"the measurement failed: {detail}", hint=hint or "")
-    if as_json:
-        _print_json(measurement)
-        return
-    sample = measurement["samples"][0]
-    if sample["rate"]:
-        _print_rate(measurement["words"], sample)
-        return
-    sys.stdout.write(f"{measurement['words']}\n{sample['throughput_gbps']:.3f} Gbit/s")
-    sys.stdout.write(f", {sample['data_plane_cpu_s_per_gbit']:.3f} CPU-seconds a Gbit of the data plane\n")
-    for unfit in sample["unfit"]:
-        sys.stdout.write(f"taken while unfit to measure: {unfit['words']}\n")
-
-
-def _rate_goal(name: RateName, seconds: float, width: float) -> dict[str, Any]:
-    from tuner.rate_search import RateGoal  # noqa: PLC0415
-
-    goal = RateGoal.named("ndr" if name is RateName.NDR else "pdr", seconds)
-    return goal.model_copy(update={"width": width}).model_dump(mode="json")
-
-
-def _print_rate(words: str, sample: dict[str, Any]) -> None:
-    from tuner.rate_search import RateResult  # noqa: PLC0415
-
-    rate = RateResult.model_validate(sample["rate"])
-    marked = " (simulated)" if sample["simulated"] else ""
-    lines = [words, f"{rate.in_words()}{marked}"]
-    for label, bound in (("lower bound", rate.lower_bound_pps), ("upper bound", rate.upper_bound_pps)):
-        lines.append(f"{label}  {f'{bound / 1e3:,.1f} kpps' if bound else 'none'}")
-    traffic_s = sum(trial.duration_s for trial in rate.trials)
-    lines += [f"{len(rate.trials)} trials, {traffic_s:g} s of traffic", rate.goal_words]
-    lines += [f"taken while unfit to measure: {unfit['words']}" for unfit in sample["unfit"]]
-    lines += [f"warning: {warning}" for warning in sample["warnings"]]
-    sys.stdout.write("\n".join(lines) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from app.cli.child_service import service_for_one_command
 from app.cli.client import Api
 from app.cli.failures import CommandError, Exit, Interrupted
+from app.cli.files import check_outputs, write_json
 from app.cli.progress import StudyDisplay
 from app.cli.report import print_result
 from app.cli.signals import ignore_interrupts
@@ -65,17 +65,6 @@ def _clean_up(api: Api, name: str) -> None:
         raise CommandError(message, hint="`wiretune cleanup` removes it.", code=error.code) from error
 
 
-def check_outputs(*paths: Path | None) -> None:
-    """Refuse now what would fail after minutes of measuring."""
-    for path in paths:
-        if path is None:
-            continue
-        if path.is_dir() or not path.parent.is_dir():
-            raise CommandError(f"cannot write {path}: no such folder, or it is a folder itself", code=Exit.USAGE)
-        if not os.access(path.parent, os.W_OK):
-            raise CommandError(f"cannot write {path}: permission denied", code=Exit.USAGE)
-
-
 def _run(api: Api, name: str, request: TuneRequest, console: Console) -> None:
     make_testbed(api, name, request.driver, request.simulation, console)
     study = api.post("/studies", {**request.study, "testbed": name})
@@ -122,16 +111,6 @@ def follow(api: Api, study_id: str, console: Console) -> dict[str, Any]:
             display.show(event)
     study: dict[str, Any] = api.get(path)
     return study
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file, whole or not at all. Raises CommandError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
 
 
 def remove_testbed(api: Api, name: str) -> None:

@@ -8,9 +8,11 @@ PR_SET_PDEATHSIG). What a playbook leaves running on purpose is recorded on the 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,9 @@ from app.lab.driver import LabCancelled, LabError, ShouldCancel
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 CHILD = Path(__file__).with_name("playbook_child.py")
+PREFIX = "wiretune-play-"
+UNLOCKED_S = 60.0
+"""A folder may be so old before its run has locked it."""
 POLL_S = 0.2
 MAX_LINE_BYTES = 16 << 20
 MAX_TOTAL_BYTES = 64 << 20
@@ -81,8 +86,7 @@ def run_playbook(
 
     Raises LabCancelled as `should_cancel` says so, LabError when Ansible cannot run or takes longer than `timeout_s`.
     """
-    with tempfile.TemporaryDirectory(prefix="wiretune-play-") as folder:
-        private = Path(folder)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder, _held(Path(folder)) as private:
         (private / "project").mkdir(mode=0o700)
         # JSON is YAML: the inventory's own plugin reads it. The file holds no secret and goes with the folder.
         (private / "hosts.yml").write_text(json.dumps(inventory))
@@ -102,6 +106,44 @@ def run_playbook(
     if not collected.finished:
         raise LabError(f"Ansible ended in the middle of {playbook} (exit code {exit_code})", detail=output)
     return PlaybookResult(tuple(collected.tasks), output)
+
+
+def remove_abandoned_folders() -> int:
+    """Remove the private folders of runs that were killed. Returns how many.
+
+    A run holds a lock on its folder for as long as it lives. Only what is ours and a folder itself, no symbolic link,
+    is opened; removing goes by that descriptor's parent and follows no links either.
+    """
+    removed = 0
+    parent = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        names = os.listdir(parent)  # noqa: PTH208 - by descriptor
+        for name in sorted(name for name in names if name.startswith(PREFIX)):
+            with contextlib.suppress(OSError):  # A link, somebody else's, in use, or gone meanwhile.
+                folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                try:
+                    found = os.fstat(folder)
+                    if found.st_uid != os.geteuid() or time.time() - found.st_ctime < UNLOCKED_S:
+                        continue
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(name, dir_fd=parent)
+                    removed += 1
+                finally:
+                    os.close(folder)
+    finally:
+        os.close(parent)
+    return removed
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """Marks the folder as in use; the kernel lets go of it with the process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(descriptor)
 
 
 class _Collected:

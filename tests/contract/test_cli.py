@@ -142,6 +142,30 @@ def test_help_teaches_by_example(tmp_path: Path) -> None:
         assert f"wiretune {command}" in out
 
 
+def test_the_doctor_looks_at_the_service(service: ServiceProcess, tmp_path: Path) -> None:
+    _, out, _ = run("doctor", data_dir=tmp_path)
+    assert "Service" not in out, "there is none for this data folder"
+    _, out, err = run("doctor", "--json", data_dir=service.data_dir)
+    found = next(item for item in json.loads(out)["items"] if item["name"] == "service")
+    assert found["state"] == "ok", err
+    assert service.base_url in found["detail"] and "a worker takes jobs" in found["detail"]
+
+
+def test_hosts_belong_to_driver_ssh_and_to_no_other(tmp_path: Path) -> None:
+    code, _, err = run("testbed", "create", "site", "--driver", "ssh", data_dir=tmp_path)
+    assert code == 2 and "--hosts" in err
+    (tmp_path / "hosts.json").write_text("{}")
+    code, _, err = run("testbed", "create", "site", "--hosts", str(tmp_path / "hosts.json"), data_dir=tmp_path)
+    assert code == 2 and "driver ssh" in err
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    code, _, err = run("testbed", "create", "site", "--driver", "ssh", "--hosts", "/dev/zero", data_dir=tmp_path)
+    assert code == 2 and "larger than" in err
+    code, _, err = run("plan", "--target-gbps=9", "--cores=4", "--calibration=/dev/zero", data_dir=tmp_path)
+    assert code == 2 and "larger than" in err
+
+
 def test_commands_against_a_running_service(service: ServiceProcess, tmp_path: Path) -> None:
     data_dir = service.data_dir
     assert run("testbed", "create", "byhand", "--driver", "sim", data_dir=data_dir)[0] == 0

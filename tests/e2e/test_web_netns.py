@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import OpenPage
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 PATIENCE_MS = 120_000
 
@@ -56,11 +56,33 @@ def test_a_real_link_is_tuned_from_the_browser(open_page: OpenPage, client: http
         sample.get_by_text("Commands").click()
         expect(sample).to_contain_text("iperf3")
         page.keyboard.press("Escape")
+        _measure_with_a_host_setting(page)
     finally:
         page.get_by_role("link", name="Testbeds").click()
         card.get_by_role("button", name="Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(card).to_have_count(0, timeout=PATIENCE_MS)
+
+
+def _measure_with_a_host_setting(page: Page) -> None:
+    page.get_by_role("link", name="Measurements").click()
+    page.get_by_role("button", name="Measure").click()
+    dialog = page.get_by_role("dialog", name="Measure one candidate")
+    dialog.get_by_label("Testbed").select_option("e2e-web")
+    dialog.get_by_label("Sample length").fill("0.5")
+    for number, setting in enumerate(("gro", "rps_cpus"), start=1):
+        dialog.get_by_role("button", name="Add host setting").click()
+        row = dialog.get_by_role("group", name=f"Host setting {number}")
+        row.get_by_label("Setting", exact=True).select_option(setting)
+    dialog.get_by_role("group", name="Host setting 1").get_by_label("Value").select_option("off")
+    cpu_set = row.get_by_label("CPU set", exact=True)
+    cpu_set.fill("first")
+    dialog.get_by_role("button", name="Measure").click()
+    expect(cpu_set).to_have_accessible_description(re.compile("'first' is not a CPU list"))
+    cpu_set.fill("0")
+    dialog.get_by_role("button", name="Measure").click()
+    expect(page.get_by_role("region", name="Sample tcp forward")).to_contain_text("Gbit/s", timeout=PATIENCE_MS)
+    expect(page.get_by_role("main")).to_contain_text(re.compile("gro off.*rps cpus 0", re.DOTALL))
 
 
 def _searched(client: httpx.Client) -> Any:

@@ -5,6 +5,8 @@ import type { TestbedView } from "../api/types";
 import { CandidateFields } from "../candidates/CandidateFields";
 import { CANDIDATE_DEFAULTS, candidateOf } from "../candidates/candidateForm";
 import { numberOf } from "../format/input";
+import { HostSettingRows } from "../host/HostSettingRows";
+import { hostTuningOf, offeredSettings, type HostSettingText } from "../host/hostSetting";
 import { OriginMark } from "../ui/Badge";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
@@ -19,23 +21,25 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
   const [testbed, setTestbed] = useState(testbeds[0]?.name ?? "");
   const [duration, setDuration] = useState("3");
   const [candidate, setCandidate] = useState(CANDIDATE_DEFAULTS);
+  const [host, setHost] = useState<HostSettingText[]>([]);
   const [workloads, setWorkloads] = useState<WorkloadText[]>([WORKLOAD_DEFAULTS]);
   const create = useCreateMeasurement();
   const navigate = useNavigate();
-  const simulated = testbeds.find(({ name }) => name === testbed)?.simulated ?? false;
+  const chosen = testbeds.find(({ name }) => name === testbed);
+  const offered = offeredSettings(chosen?.gateways);
 
   function submit(event: SubmitEvent): void {
     event.preventDefault();
     const body = {
       testbed,
-      candidate: candidateOf(candidate),
+      candidate: { ...candidateOf(candidate), host: hostTuningOf(host) },
       workloads: workloads.map((workload) => workloadOf(workload, numberOf(duration))),
     };
     create.mutate(body, { onSuccess: ({ id }) => void navigate(`/measurements/${id}`) });
   }
 
   return (
-    <Dialog title="Measure one candidate" mark={<OriginMark of={{ simulated }} />} onClose={onClose}>
+    <Dialog title="Measure one candidate" mark={chosen && <OriginMark of={chosen} />} onClose={onClose}>
       <form className={styles.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
         <div className={styles.columns}>
@@ -43,7 +47,10 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
             label="Testbed"
             value={testbed}
             error={fieldError(create.error, "testbed")}
-            onChange={(event) => setTestbed(event.target.value)}
+            onChange={(event) => {
+              setTestbed(event.target.value);
+              setHost([]);
+            }}
           >
             {testbeds.map(({ name, driver }) => (
               <option key={name} value={name}>
@@ -61,6 +68,13 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
           />
         </div>
         <CandidateFields value={candidate} onChange={setCandidate} error={create.error} />
+        <HostSettingRows
+          purpose="candidate"
+          settings={host}
+          offered={offered}
+          error={create.error}
+          onChange={setHost}
+        />
         <WorkloadRows workloads={workloads} onChange={setWorkloads} error={create.error} />
         <div className={styles.buttons}>
           <Button onClick={onClose}>Close</Button>

@@ -1,8 +1,8 @@
 import { fieldError } from "../../api/problem";
 import { CheckField, ChoicesField, InputField, SelectField } from "../../ui/Field";
 import { WorkloadRows } from "../../workloads/WorkloadRows";
-import { HostSettingRows } from "../host/HostSettingRows";
-import type { HostSettingName } from "../host/hostSetting";
+import { HostSettingRows } from "../../host/HostSettingRows";
+import type { HostSettingName } from "../../host/hostSetting";
 import { LimitRows } from "../limits/LimitRows";
 import { SpaceFields } from "./SpaceFields";
 import type { Engine, StudyText } from "./studyForm";
@@ -79,7 +79,7 @@ export function AdvancedFields({ text, engines, hostSettings, error, onChange }:
         onChange={(chosen) => onChange({ engines: chosen })}
       />
       <SpaceFields text={text} error={error} onChange={onChange} />
-      <HostSettingRows settings={text.host} offered={hostSettings} error={error} onChange={(host) => onChange({ host })} />
+      <HostSettingRows purpose="study" settings={text.host} offered={hostSettings} error={error} onChange={(host) => onChange({ host })} />
     </div>
   );
 }

@@ -8,7 +8,7 @@ import { Button } from "../../ui/Button";
 import { Dialog } from "../../ui/Dialog";
 import { InputField, SelectField } from "../../ui/Field";
 import { ErrorNotice } from "../../ui/Notice";
-import { offeredSettings } from "../host/hostSetting";
+import { offeredSettings } from "../../host/hostSetting";
 import { OBJECTIVE_LABELS, type ObjectiveName } from "../objectives";
 import { useCreateStudy } from "../queries";
 import { AdvancedFields } from "./AdvancedFields";

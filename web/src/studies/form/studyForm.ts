@@ -1,7 +1,7 @@
 import type { StudyCreate } from "../../api/types";
 import { numberListOf, numberOf, optionalNumberOf, textListOf } from "../../format/input";
 import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../../workloads/workload";
-import { hostOf, type HostSettingText } from "../host/hostSetting";
+import { hostOf, type HostSettingText } from "../../host/hostSetting";
 import { constraintOf, limitsLatency, type LimitText } from "../limits/limit";
 import type { ObjectiveName } from "../objectives";
 

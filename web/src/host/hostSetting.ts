@@ -1,11 +1,11 @@
-import type { Candidate, StudyCreate } from "../../api/types";
-import { numberOf } from "../../format/input";
+import type { Candidate, StudyCreate } from "../api/types";
+import { numberOf } from "../format/input";
 
 export type HostSettingName = keyof Candidate["host"];
 type HostChoices = NonNullable<StudyCreate["space"]>["host"];
 type HostChoice = HostChoices[string][number];
 
-/** A host setting to search, as typed into the form: `values` for numbers and CPU sets, `chosen` of a few words. */
+/** A host setting with its values to search, or with the one to make, as typed into a form: `values` for numbers and CPU sets, `chosen` of a few words. */
 export interface HostSettingText {
   name: HostSettingName;
   values: string;
@@ -63,6 +63,16 @@ export const hostSettingDefaults = (name: HostSettingName): HostSettingText => (
 
 export function hostOf(settings: readonly HostSettingText[]): HostChoices {
   return Object.fromEntries(settings.map((setting) => [setting.name, [...(setting.as_it_is ? [AS_IT_IS] : []), ...valuesOf(setting)]]));
+}
+
+/** Of each setting the one value that a candidate makes; what is no such value goes as it is, as above. */
+export function hostTuningOf(settings: readonly HostSettingText[]): Candidate["host"] {
+  return Object.fromEntries(
+    settings.map((setting) => {
+      const values = valuesOf(setting);
+      return [setting.name, values.length === 1 ? values[0] : setting.values];
+    }),
+  );
 }
 
 function valuesOf({ name, values, chosen }: HostSettingText): HostChoice[] {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { hostOf, hostSettingDefaults, offeredSettings } from "./hostSetting";
+import { hostOf, hostSettingDefaults, hostTuningOf, offeredSettings } from "./hostSetting";
 
 describe("host settings of the form", () => {
   it("offers what both gateways have and the form knows", () => {
@@ -21,5 +21,16 @@ describe("host settings of the form", () => {
       rps_cpus: ["as it is", "", "0-1,4"],
       qdisc: ["as it is", "fq", "pfifo"],
     });
+  });
+
+  it("gives a candidate one value each, and leaves it to the service to refuse others", () => {
+    const typed = [
+      { ...hostSettingDefaults("netdev_budget"), values: "600" },
+      { ...hostSettingDefaults("netdev_max_backlog"), values: "1000, 2000" },
+      { ...hostSettingDefaults("gro"), chosen: ["off"] },
+      { ...hostSettingDefaults("rps_cpus"), values: "none" },
+      { ...hostSettingDefaults("qdisc"), chosen: [] },
+    ];
+    expect(hostTuningOf(typed)).toEqual({ netdev_budget: 600, netdev_max_backlog: "1000, 2000", gro: false, rps_cpus: "", qdisc: "" });
   });
 });
