@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _AMPLITUDES = (0.02, 0.05, 0.15)
-_LENGTHS_S = (60.0, 300.0, 1500.0)
+_LENGTHS_S = (150.0, 500.0, 1500.0)
 _WORTH_LOG_LIKELIHOOD = 1.5
 """A drift must explain the baseline's blocks so much better than none before it is believed."""
+_LEAST_BLOCKS = 4
+_DISTURBED_SD = 3.0
+_DISTURBED_SHARE = 0.34
 _STEP_WEIGHT = 2 / 3
 """Degrees of freedom of a step of the series: steps share their blocks (von Neumann's estimator)."""
+
+Array = NDArray[np.float64]
 
 
 class Trend:
@@ -22,48 +28,68 @@ class Trend:
 
     def __init__(self, times_s: ArrayLike, merits: ArrayLike, noise_sd: float) -> None:
         """The baseline's blocks: when, what, and the noise of one block. No block at all is a trend of zero."""
-        self._times, merit = np.asarray(times_s, dtype=float), np.asarray(merits, dtype=float)
-        self.level = float(np.median(merit)) if merit.size else 0.0
-        # A block that something else disturbed must not bend the trend.
-        deviation = np.clip(merit - self.level, -4 * max(noise_sd, 0.05), 4 * max(noise_sd, 0.05))
-        variance = noise_sd**2 + 1e-8
-        self._amplitude, self._length_s, self._alpha = 0.0, 1.0, np.zeros_like(deviation)
-        if merit.size < 4:
-            self.level += float(deviation.mean()) if merit.size else 0.0
-            return
-        best = _log_likelihood(np.eye(merit.size) * variance, deviation)[0] + _WORTH_LOG_LIKELIHOOD
-        self.level += float(deviation.mean())
-        for amplitude, length_s in product(_AMPLITUDES, _LENGTHS_S):
-            covariance = _kernel(self._times, self._times, amplitude, length_s) + np.eye(merit.size) * variance
-            found, mean, alpha = _log_likelihood(covariance, deviation)
-            if found > best:
-                best, self._amplitude, self._length_s, self._alpha = found, amplitude, length_s, alpha
-                self.level = float(np.median(merit)) + mean
+        times, merit = np.asarray(times_s, dtype=float), np.asarray(merits, dtype=float)
+        self._fit = _best_fit(times, merit, noise_sd)
+        # A block that all others contradict was disturbed by something else, and must not bend the trend.
+        for _ in range(int(_DISTURBED_SHARE * merit.size)):
+            worst = int(np.argmax(np.abs(self._fit.contradictions)))
+            if abs(self._fit.contradictions[worst]) < _DISTURBED_SD:
+                break
+            times, merit = np.delete(times, worst), np.delete(merit, worst)
+            self._fit = _best_fit(times, merit, noise_sd)
 
-    def at(self, times_s: ArrayLike) -> NDArray[np.float64]:
+    @property
+    def level(self) -> float:
+        """What it is without drift."""
+        return self._fit.level
+
+    def at(self, times_s: ArrayLike) -> Array:
         """The baseline's log merit at these moments."""
-        times = np.asarray(times_s, dtype=float)
-        if self._amplitude == 0.0:
-            return np.full(times.size, self.level)
-        return np.asarray(self.level + _kernel(times, self._times, self._amplitude, self._length_s) @ self._alpha)
+        times, fit = np.asarray(times_s, dtype=float), self._fit
+        if fit.amplitude == 0.0:
+            return np.full(times.size, fit.level)
+        return np.asarray(fit.level + _kernel(times, fit.times, fit.amplitude, fit.length_s) @ fit.weights)
 
 
-def _kernel(
-    one: NDArray[np.float64], other: NDArray[np.float64], amplitude: float, length_s: float
-) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class _Fit:
+    """A Gaussian process of one amplitude and length through the baseline's blocks."""
+
+    times: Array
+    amplitude: float
+    length_s: float
+    level: float = 0.0
+    weights: Array = field(default_factory=lambda: np.zeros(0))
+    contradictions: Array = field(default_factory=lambda: np.zeros(0))
+    """How far each block is from what the others say, in standard deviations."""
+    log_likelihood: float = 0.0
+
+
+def _fitted(times: Array, merit: Array, noise_sd: float, amplitude: float, length_s: float) -> _Fit:
+    if not merit.size:
+        return _Fit(times, amplitude, length_s)
+    covariance = _kernel(times, times, amplitude, length_s) + np.eye(merit.size) * (noise_sd**2 + 1e-8)
+    inverse, ones = np.linalg.inv(covariance), np.ones_like(merit)
+    level = float(ones @ inverse @ merit / (ones @ inverse @ ones))
+    weights = inverse @ (merit - level)
+    log_likelihood = float(-0.5 * (merit - level) @ weights - 0.5 * np.linalg.slogdet(covariance)[1])
+    return _Fit(times, amplitude, length_s, level, weights, weights / np.sqrt(np.diag(inverse)), log_likelihood)
+
+
+def _best_fit(times: Array, merit: Array, noise_sd: float) -> _Fit:
+    best = _fitted(times, merit, noise_sd, 0.0, 1.0)
+    if merit.size < _LEAST_BLOCKS:
+        return best
+    least = best.log_likelihood + _WORTH_LOG_LIKELIHOOD
+    for amplitude, length_s in product(_AMPLITUDES, _LENGTHS_S):
+        fit = _fitted(times, merit, noise_sd, amplitude, length_s)
+        if fit.log_likelihood > max(least, best.log_likelihood):
+            best = fit
+    return best
+
+
+def _kernel(one: Array, other: Array, amplitude: float, length_s: float) -> Array:
     return np.asarray(amplitude**2 * np.exp(-0.5 * ((one[:, None] - other[None, :]) / length_s) ** 2))
-
-
-def _log_likelihood(
-    covariance: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[float, float, NDArray[np.float64]]:
-    """Log likelihood with the mean fitted, that mean, and the weights that predict."""
-    lower = np.linalg.cholesky(covariance)
-    inverse = np.linalg.inv(covariance)
-    ones = np.ones_like(values)
-    mean = float(ones @ inverse @ values / (ones @ inverse @ ones))
-    alpha = inverse @ (values - mean)
-    return float(-0.5 * (values - mean) @ alpha - np.log(np.diag(lower)).sum()), mean, alpha
 
 
 def noise_sd(

@@ -268,7 +268,8 @@ class SearchSpace:
 
         Stock settings, where the baseline is something else; inline with a lane for each core on the NIC's node, near;
         with a lane for each core and each CPU of the host, spread or unpinned; one inline lane; stock pipelined but
-        pinned; the largest MTU; in-tree WireGuard with threaded NAPI, a pinned lane for each core.
+        pinned; several stock tunnels, which is what most people do who outgrow one (the paper's "plain multi-tunnel");
+        the largest MTU; in-tree WireGuard with threaded NAPI, a pinned lane for each core.
         """
         hosts = self.topologies.values()
         near_cores = min(sum(core[0].node == host.nic_node for core in host.cores) for host in hosts)
@@ -286,6 +287,7 @@ class SearchSpace:
             inline | {"lanes": 1, "placement": "near"},
             inline | {"lanes": near, "placement": "near", "mtu": max(mtus)},
             inline | {"lanes": 1, "placement": "near", "mode": "pipelined"},
+            inline | {"lanes": near, "placement": UNPINNED, "mode": "pipelined"},
             kernel | {"lanes": near, "placement": "near"},
             kernel | {"lanes": cores, "placement": "spread"},
         ]

@@ -32,7 +32,9 @@ LOSING_CHANCE = 0.25
 surrogate and the playoff correct most of what a race gets wrong, for less."""
 _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT = 0.05, 1.0
 _MOST_MODELLED = 100
-_HUBER = 1.5
+_CAUCHY = 2.4
+_MUCH_EXPECTED = 0.05
+_CONTRADICTION_SD = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Standings:
         scores = self._scores[number]
         if not scores.size:
             return None
-        return _Arm(number, huber_mean(scores, self.noise_sd), self.noise_sd / math.sqrt(scores.size), scores.size)
+        return _Arm(number, robust_mean(scores, self.noise_sd), self.noise_sd / math.sqrt(scores.size), scores.size)
 
     def merit(self, number: int) -> float | None:
         """Mean log merit of a trial over the baseline of that time, feasible or not; None where it was not measured."""
@@ -191,14 +193,23 @@ class Standings:
         arm = self.arms[number]
         if 2 * arm.standard_error < self.settings.least_gain:
             return True
-        return self.chance(number) < LOSING_CHANCE
+        return not self._is_doubtful(number) and self.chance(number) < LOSING_CHANCE
+
+    def _is_doubtful(self, number: int) -> bool:
+        """Whether a block of the trial may well have been disturbed: the only one, of a candidate from which much was
+        expected; or one of two that contradict each other."""
+        scores = self._scores[number]
+        if scores.size == 1:
+            expected = self.history.trials_by_number[number].expected_gain
+            return expected is None or expected >= _MUCH_EXPECTED
+        return scores.size == 2 and bool(np.ptp(scores) > _CONTRADICTION_SD * self.noise_sd)
 
     def estimate(self, number: int) -> Estimate | None:
         """What the search is told; None when nothing was measured."""
         merits = self.merits(self.history.of(number, "search"))
         if not len(merits):
             return None
-        means = tuple(huber_mean(column, self.noise_sd) for column in merits.T)
+        means = tuple(robust_mean(column, self.noise_sd) for column in merits.T)
         return Estimate(means, self.noise_sd / math.sqrt(len(merits)))
 
     # -- who is best ----------------------------------------------------------------------------------------------
@@ -260,14 +271,13 @@ class Standings:
         return "finished", f"chance to beat the leader {chance:.0%}", chance
 
 
-def huber_mean(values: NDArray[np.float64], sd: float) -> float:
-    """Mean in which a value beyond 1.5 standard deviations counts no more than one at that distance; of two values
-    the plain mean, since nothing says which of them is disturbed."""
+def robust_mean(values: NDArray[np.float64], sd: float) -> float:
+    """Mean in which a value counts the less the further it is from the others (Cauchy's weights); of two values the
+    plain mean, since nothing says which of them is disturbed."""
     if values.size < 3:
         return float(values.sum()) / values.size
     centre = float(np.median(values))
     for _ in range(8):
-        away = np.abs(values - centre)
-        weights = np.minimum(1.0, _HUBER * sd / np.maximum(away, 1e-12))
+        weights = 1 / (1 + ((values - centre) / (_CAUCHY * sd + 1e-12)) ** 2)
         centre = float(weights @ values / weights.sum())
     return centre

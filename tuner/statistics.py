@@ -123,8 +123,8 @@ def _by_ranks(log_ratios: NDArray[np.float64], confidence: float) -> tuple[float
     one, other = np.triu_indices(size)
     walsh = np.sort((log_ratios[one] + log_ratios[other]) / 2)
     below = np.cumsum(_signed_rank_probabilities(size))
-    # The largest rank sum that is as rare as an end of the interval may be wrong.
-    cut = int(np.searchsorted(below, (1 - confidence) / 2, side="right"))
+    # The largest rank sum that is as rare as an end of the interval may be wrong: so many averages lie outside.
+    cut = int(np.searchsorted(below, (1 - confidence) / 2, side="right")) - 1
     positive = int((walsh > 0).sum())
     negative = int((walsh < 0).sum())
     p_value = 1.0 if not positive + negative else float(2 * below[min(positive, negative)])
