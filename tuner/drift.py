@@ -18,7 +18,7 @@ _LEAST_BLOCKS = 4
 _DISTURBED_SD = 3.0
 _DISTURBED_SHARE = 0.34
 _STEP_WEIGHT = 2 / 3
-"""Degrees of freedom of a step of the series: steps share their blocks (von Neumann's estimator)."""
+"""Degrees of freedom of a step among several: steps share their blocks (von Neumann's estimator)."""
 
 Array = NDArray[np.float64]
 
@@ -101,25 +101,19 @@ def noise_sd(
     A race repeats the fewer blocks the less noise it believes in; the series goes on whatever is believed, so that a
     start that looked quiet by chance is found out.
 
-    Robust: half of the deviations decide, so that a disturbed block in a few does not blow it up; a prior carries the
-    start, where hardly anything was repeated.
+    Robust: half of the steps decide, so that a disturbed block in a few does not blow it up; a prior carries the start,
+    where hardly anything was repeated.
     """
-    deviations: list[float] = []
-    freedom = 0.0
-    for group in groups:
-        if len(group) > 1:
-            centre = float(np.mean(group)) if len(group) < 3 else float(np.median(group))
-            # Deviations from a mean of n are too small by the square root of (n - 1) / n.
-            stretch = math.sqrt(len(group) / (len(group) - 1))
-            deviations += [abs(value - centre) * stretch for value in group]
-            freedom += len(group) - 1
-    deviations += [abs(later - earlier) / math.sqrt(2) for earlier, later in pairwise(series)]
-    freedom += _STEP_WEIGHT * max(0, len(series) - 1)
+    # From each block to the next: deviations from the mean or median of a few are too small.
+    steps = [abs(later - earlier) / math.sqrt(2) for blocks in (*groups, series) for earlier, later in pairwise(blocks)]
+    freedom = sum(
+        (len(blocks) - 1) * (1.0 if len(blocks) == 2 else _STEP_WEIGHT) for blocks in (*groups, series) if blocks
+    )
     if not freedom:
         return prior_sd, prior_weight
-    robust = float(np.median(deviations)) / 0.6745
-    plain = math.sqrt(float(np.mean(np.square(deviations))))
-    # The median of a handful of deviations is itself noise; the plain deviation then counts as well.
+    robust = float(np.median(steps)) / 0.6745
+    plain = math.sqrt(float(np.mean(np.square(steps))))
+    # The median of a handful of steps is itself noise; the plain deviation then counts as well.
     estimate = robust if freedom >= 12 else math.sqrt((robust**2 + plain**2) / 2)
     total = prior_weight + freedom
     return math.sqrt((prior_weight * prior_sd**2 + freedom * estimate**2) / total), total

@@ -14,6 +14,8 @@ from tuner.standings import Standings
 from tuner.surrogate import expected_improvement
 
 _VAGUE_PRECISION = 1e-4
+_WORTH_SHARE = 0.9
+"""Of what measuring all rivals is expected to gain: the fewest that have so much of it are measured."""
 _HUBER = 1.5
 _REWEIGHTINGS = 6
 
@@ -40,9 +42,10 @@ class Playoff:
         spread = np.sqrt(np.maximum(1e-12, covariance.diagonal() + covariance[leader, leader] - 2 * covariance[leader]))
         gain = expected_improvement(mean, spread, float(mean[leader]))
         gain[leader] = 0.0
-        if gain.sum() < self.standings.settings.least_gain / 2:
+        if gain.sum() < self.standings.settings.least_gain:
             return ()
         rivals = np.argsort(-gain, kind="stable")[: self.seats - 1]
+        rivals = rivals[: 1 + int(np.searchsorted(np.cumsum(gain[rivals]), _WORTH_SHARE * gain.sum()))]
         return tuple(self.contenders[k] for k in (leader, *rivals))
 
     @property

@@ -35,6 +35,7 @@ _MOST_MODELLED = 100
 _CAUCHY = 2.4
 _MUCH_EXPECTED = 0.05
 _CONTRADICTION_SD = 4.0
+_MOST_LOST = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +197,13 @@ class Standings:
         return not self._is_doubtful(number) and self.chance(number) < LOSING_CHANCE
 
     def _is_doubtful(self, number: int) -> bool:
-        """Whether a block of the trial may well have been disturbed: the only one, of a candidate from which much was
-        expected; or one of two that contradict each other."""
+        """Whether a disturbed block may well hide a good candidate: one of two blocks that contradict each other, or
+        the only one of a candidate from which much was expected, if it lacks what a disturbance may take."""
         scores = self._scores[number]
-        if scores.size == 1:
+        if scores.size == 1 and self.leader is not None:
             expected = self.history.trials_by_number[number].expected_gain
-            return expected is None or expected >= _MUCH_EXPECTED
+            lacking = self.arms[self.leader].mean - float(scores[0])
+            return lacking < _MOST_LOST and (expected is None or expected >= _MUCH_EXPECTED)
         return scores.size == 2 and bool(np.ptp(scores) > _CONTRADICTION_SD * self.noise_sd)
 
     def estimate(self, number: int) -> Estimate | None:

@@ -10,9 +10,10 @@ from study_loop import Outcome, Study, host_space, measured
 
 from tuner.candidate import Candidate
 from tuner.drift import Trend, noise_sd
-from tuner.history import ProcedureSettings
+from tuner.history import BlockRecord, History, ProcedureSettings, TrialRecord
 from tuner.procedure import MeasureBlock, Procedure
 from tuner.search import StudySearch
+from tuner.standings import Standings
 from tuner.surrogate import Surrogate
 from tuner.topology import Topology
 
@@ -60,7 +61,7 @@ def test_the_noise_of_blocks_is_found_despite_disturbed_ones() -> None:
         group[0] -= 0.5
     found, freedom = noise_sd(groups, (), 0.2, 1.0)
     assert found == pytest.approx(0.05, rel=0.35)
-    assert freedom == 81
+    assert freedom == pytest.approx(1 + 40 * 2 * 2 / 3)  # the two steps of three blocks share one
 
 
 def test_noise_is_found_where_nothing_was_repeated_since_the_baseline_was_measured_now_and_then() -> None:
@@ -79,6 +80,61 @@ def test_a_wave_of_the_baseline_is_followed_and_noise_is_not() -> None:
     assert np.abs(trend.at(times) - wave).max() < 0.06
     still = Trend(times, rng.normal(0, 0.05, times.size), 0.05)
     assert np.ptp(still.at(times)) == 0
+
+
+def test_a_disturbed_block_of_the_baseline_makes_no_trend_and_bends_none() -> None:
+    rng = np.random.default_rng(8)
+    times = np.arange(0.0, 600.0, 40.0)
+    for _ in range(20):
+        disturbed = rng.normal(0, 0.03, times.size)
+        disturbed[rng.integers(times.size)] -= 0.5
+        assert np.abs(Trend(times, disturbed, 0.03).at(times)).max() < 0.05
+        wave = 0.15 * np.sin(2 * np.pi * times / 600)
+        found = Trend(times, wave + disturbed, 0.03).at(times)
+        assert np.sqrt(np.mean((found - wave) ** 2)) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected_gain", "decided"),
+    [
+        ([1.2], 0.08, False),  # the leader's throughput, disturbed
+        ([1.2], 0.01, True),  # not worth a second look
+        ([0.8], 0.08, True),  # no disturbance takes so much
+        ([1.2, 1.2], 0.08, True),
+        ([2.0, 1.2], 0.01, False),  # which of them was disturbed?
+        ([2.0, 1.2, 1.2], 0.01, True),
+    ],
+)
+def test_a_block_that_may_have_been_disturbed_dismisses_no_candidate(
+    blocks: list[float], expected_gain: float, decided: bool
+) -> None:
+    leader, rival = SPACE.expert_candidates()[:2]
+    trials = (
+        TrialRecord(number=0, candidate=leader, told=True),
+        TrialRecord(number=1, candidate=rival, expected_gain=expected_gain),
+    )
+    scores = [
+        (None, 1.0),
+        (None, 1.01),
+        (None, 0.99),
+        (0, 2.02),
+        (0, 1.98),
+        (0, 2.0),
+        *((1, score) for score in blocks),
+    ]
+    records = tuple(
+        BlockRecord(
+            phase="baseline" if number is None else "search",
+            trial_number=number,
+            index=index,
+            outcome=measured(score),
+            started_s=5.0 * index,
+            duration_s=5.0,
+        )
+        for index, (number, score) in enumerate(scores)
+    )
+    standings = Standings(ProcedureSettings(), History(trials=trials, blocks=records))
+    assert standings.is_decided(1) == decided
 
 
 @pytest.mark.parametrize("choices", [(False, True), (0, 50, 100), ("as it is", 300, 600), ("as it is", 0), ("", "0-1")])

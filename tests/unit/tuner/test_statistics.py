@@ -36,6 +36,14 @@ def test_better_is_claimed_of_equals_in_at_most_5_percent_of_runs() -> None:
     assert conclusions.count("no_significant_difference") / RUNS >= 0.93
 
 
+@pytest.mark.parametrize("pairs", range(6, 16))
+def test_the_interval_of_ranks_leaves_1_out_exactly_where_the_test_is_significant(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    for shift in np.linspace(0, 0.15, 60):
+        gain = paired_gain([1.0] * pairs, list(np.exp(rng.normal(shift, 0.1, pairs))))
+        assert (gain.conclusion == "no_significant_difference") == (gain.p_value > 0.05)
+
+
 def test_a_clear_gain_is_found() -> None:
     rng = np.random.default_rng(13)
     found = [paired_gain(*rounds(rng, 1.2, 0.05)).conclusion == "better" for _ in range(200)]
