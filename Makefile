@@ -113,12 +113,12 @@ test-compose: setup ## docker-compose.yml under a Docker daemon of the test's ow
 .PHONY: test-vm
 test-vm: setup $(VENV)/.test-tools ## two virtual machines: real kernels, NUMA, a study, hosts that heal (root; long without KVM)
 	scripts/setup vm
-	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs tests/vm
+	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -v -rs tests/vm
 
 .PHONY: test-vm-quick
 test-vm-quick: setup $(VENV)/.test-tools ## of test-vm: a trial with each engine, host settings, a host that heals (root; some minutes)
 	scripts/setup vm
-	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -rs -m quick tests/vm
+	$(SUDO) env WIRETUNE_TEST_VM=1 $(BIN)/pytest -v -rs -m quick tests/vm
 
 .PHONY: clean
 clean: ## remove everything that was built or installed into this folder

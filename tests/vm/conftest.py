@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from vm_gateway import Link, Machine
 
-from app.lab.driver import ProvisionedTestbed
+from app.lab.driver import LabError, ProvisionedTestbed
 from app.lab.ssh import SshDriver, SshHost
 from app.lab.vm import VmDriver
 from tests.contract.service_process import ServiceProcess
 from tuner.candidate import Gateway
 
 NAME = "vmtest"
+SHOWN = pytest.StashKey[dict[str, list[str]]]()
+"""What the machines showed, by test."""
 PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "ssh", "setpriv")
 
 
@@ -32,6 +34,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason and "/vm/" in str(item.path):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """After the last test, also of a run that failed: what the machines' own kernels said, in plain lines."""
+    shown = {test: lines for test, lines in config.stash.get(SHOWN, {}).items() if lines}
+    if shown:
+        terminalreporter.section("what was seen in the virtual machines")
+    for test, lines in shown.items():
+        terminalreporter.line(test)
+        for line in lines:
+            terminalreporter.line(f"    {line}")
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tells whoever runs the tests, at their end, what this one saw."""
+    lines = request.config.stash.setdefault(SHOWN, {}).setdefault(request.node.name, [])
+    return lines.append
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +66,11 @@ def driver() -> Iterator[VmDriver]:
 
 @pytest.fixture(scope="session")
 def provisioned(driver: VmDriver) -> ProvisionedTestbed:
-    return driver.provision(lambda *_: None, lambda: False)
+    try:
+        return driver.provision(lambda *_: None, lambda: False)
+    except LabError as error:
+        # Without its detail, which has the console of a machine that does not boot, nobody could tell why.
+        pytest.fail(f"no virtual machines: {error.message}\n{error.hint}\n{error.detail}", pytrace=False)
 
 
 @pytest.fixture(scope="module")

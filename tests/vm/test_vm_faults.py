@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -32,19 +33,26 @@ def released(client: httpx.Client) -> None:
     wait_for(client, f"/testbeds/{NAME}", lambda answer: answer.get("status") == 404, 300)
 
 
-def assert_only_the_lab_is_blamed(result: dict[str, Any], *reasons: str) -> None:
+def assert_only_the_lab_is_blamed(show: Callable[[str], None], result: dict[str, Any], *reasons: str) -> None:
     """Each fault is recorded with its reason; what was measured in its stead counts."""
     failed = blocks_in(result, "failed")
     assert failed, "no fault was recorded"
     assert not blocks_in(result, "infeasible"), "a candidate is blamed"
     assert all(any(reason in block["detail"] for reason in reasons) for block in failed), failed
     assert not any(block["samples"] for block in failed), "a fault was scored"
+    for block in failed:
+        show(f"block {block['index']} of {block['phase']} failed, measured again: {block['detail'][:200]}")
     repeated = {(block["phase"], block["index"]) for block in failed}
     assert repeated <= {(block["phase"], block["index"]) for block in blocks_in(result, "completed")}
 
 
 def test_a_link_cut_for_30_s_in_the_middle_of_a_study(
-    client: httpx.Client, hosts: dict[Gateway, SshHost], gateway_a: Machine, gateway_b: Machine, link: Link
+    client: httpx.Client,
+    hosts: dict[Gateway, SshHost],
+    gateway_a: Machine,
+    gateway_b: Machine,
+    link: Link,
+    show: Callable[[str], None],
 ) -> None:
     machines = (gateway_a, gateway_b)
     before = [machine.everything() for machine in machines]
@@ -52,14 +60,19 @@ def test_a_link_cut_for_30_s_in_the_middle_of_a_study(
     with link.cut():
         time.sleep(CUT_S)
         wait_for(client, f"{path}/result", lambda result: blocks_in(result, "failed"), 300)
-    assert_only_the_lab_is_blamed(completed(client, path), "the link is dead", "does not answer over data0")
+    assert_only_the_lab_is_blamed(show, completed(client, path), "the link is dead", "does not answer over data0")
     released(client)
     for machine, wanted in zip(machines, before, strict=True):
         assert different(machine.everything(), wanted) == []
+        machine.await_no_process(60)
 
 
 def test_a_host_that_reboots_in_the_middle_of_a_trial(
-    client: httpx.Client, hosts: dict[Gateway, SshHost], gateway_a: Machine, gateway_b: Machine
+    client: httpx.Client,
+    hosts: dict[Gateway, SshHost],
+    gateway_a: Machine,
+    gateway_b: Machine,
+    show: Callable[[str], None],
 ) -> None:
     """As its operator would reboot it: services are stopped one after the other, the data plane among them."""
     before = [of_any_boot(machine.everything()) for machine in (gateway_a, gateway_b)]
@@ -69,7 +82,7 @@ def test_a_host_that_reboots_in_the_middle_of_a_trial(
     gateway_b.ssh("systemctl reboot")
     result = completed(client, path)
     assert gateway_b.boot_id() not in ("", boot)
-    assert_only_the_lab_is_blamed(result, "gateway b", "gateway a")
+    assert_only_the_lab_is_blamed(show, result, "gateway b", "gateway a")
     released(client)
     for machine, wanted in zip((gateway_a, gateway_b), before, strict=True):
         assert different(of_any_boot(machine.everything()), wanted) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from vm_gateway import Machine, different
 
@@ -24,7 +26,7 @@ TUNING = HostTuning(
 
 @pytest.mark.quick
 def test_each_setting_is_made_read_back_and_undone(
-    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_b: Machine
+    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_b: Machine, show: Callable[[str], None]
 ) -> None:
     """Gateway b, which tries no lane out: nothing but the settings is at stake."""
     assert set(TUNING.used()) <= set(provisioned.gateways["b"].host_tunables)
@@ -43,3 +45,27 @@ def test_each_setting_is_made_read_back_and_undone(
     assert gateway_b.agent("rollback", {"state_folder": gateway_b.state_folder})["changed"]
     assert different(gateway_b.settings(), before) == []
     assert "L4 bytes" in gateway_b.output("ethtool -n data0 rx-flow-hash udp4")
+    show(f"gateway b: made, read back and undone: {', '.join(TUNING.used())}; all {len(before)} lines as before")
+
+
+def test_large_receive_offload_is_put_back(
+    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine, show: Callable[[str], None]
+) -> None:
+    """Forwarding turns it off wherever it is on: here on a bond without members, which has all that a bond can have."""
+    assert provisioned
+    driver.rollback()
+    offload = "ethtool -k lro0 | sed -n 's/^large-receive-offload: //p'"
+    gateway_a.output("modprobe bonding max_bonds=0 && ip link add lro0 type bond")
+    try:
+        before = gateway_a.settings()
+        assert gateway_a.output("sysctl -n net.ipv4.ip_forward") == "0\n"
+        assert gateway_a.output(offload) == "on\n"
+        variables = driver._trial_variables(Candidate(engine="kernel", mode=None), [])["a"]["gateway_candidate"]
+        answer = gateway_a.agent("apply", {**variables, "lease_s": 600})
+        assert "failed" not in answer, answer
+        assert gateway_a.output(offload) == "off\n", "then there would be nothing to put back"
+        assert gateway_a.agent("rollback", {"state_folder": gateway_a.state_folder})["changed"]
+        assert different(gateway_a.settings(), before) == []
+        show("gateway a: large receive offload, which forwarding had turned off, is on again after the rollback")
+    finally:
+        gateway_a.output("ip link delete lro0; rmmod bonding")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,7 +29,12 @@ def machines(driver: VmDriver, gateway_a: Machine, gateway_b: Machine) -> Iterat
 
 @pytest.mark.parametrize(("at_a", "at_b"), [("kernel", "wirelane"), ("wirelane", "kernel")])
 def test_engines_of_two_kinds_exchange_packets(
-    driver: VmDriver, provisioned: ProvisionedTestbed, machines: dict[Gateway, Machine], at_a: Engine, at_b: Engine
+    driver: VmDriver,
+    provisioned: ProvisionedTestbed,
+    machines: dict[Gateway, Machine],
+    at_a: Engine,
+    at_b: Engine,
+    show: Callable[[str], None],
 ) -> None:
     assert provisioned
     engines: dict[Gateway, Engine] = {"a": at_a, "b": at_b}
@@ -53,3 +58,4 @@ def test_engines_of_two_kinds_exchange_packets(
     for lane in range(LANES):
         received, sent = kernel.output(f"wg show wl{lane} transfer").split()[1:]
         assert min(int(received), int(sent)) > 0
+        show(f"{at_a} at gateway a, {at_b} at b: lane {lane} of the kernel took in {received} B and sent {sent} B")

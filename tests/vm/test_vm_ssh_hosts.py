@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from vm_gateway import Machine, different
-from vm_study import begin_study, blocks_in, completed, make_testbed
+from vm_study import begin_study, blocks_in, completed, make_testbed, told
 
 from app.lab.driver import LabError, ProvisionedTestbed
 from app.lab.ssh import SshDriver, SshHost
@@ -21,6 +21,11 @@ from tests.contract.service_process import wait_for
 from tuner.candidate import GATEWAYS, Gateway
 
 NAME = "vmplain"
+FLOOD = (
+    "import socket, time\nto = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "while True:\n    to.sendto(bytes(1400), ('{address}', 9))\n    time.sleep(0.002)"
+)
+"""Other traffic, 5 Mbit/s at most: beyond the limit of 1 Mbit/s on a slow machine too."""
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"
 Hosts = dict[Gateway, SshHost]
 
@@ -42,7 +47,12 @@ def refused(hosts: Hosts, folder: Path, **changes: Any) -> LabError:
 
 
 def test_a_study_and_no_trace_of_it(
-    client: httpx.Client, hosts: Hosts, gateway_a: Machine, gateway_b: Machine, provisioned: ProvisionedTestbed
+    client: httpx.Client,
+    hosts: Hosts,
+    gateway_a: Machine,
+    gateway_b: Machine,
+    provisioned: ProvisionedTestbed,
+    show: Callable[[str], None],
 ) -> None:
     """No option says that the machines are emulated: the hosts themselves do."""
     machines = (gateway_a, gateway_b)
@@ -63,6 +73,9 @@ def test_a_study_and_no_trace_of_it(
     wait_for(client, f"/testbeds/{NAME}", lambda answer: answer.get("status") == 404, 120)
     for machine, wanted in zip(machines, before, strict=True):
         assert different(machine.everything(), wanted) == []
+        machine.await_no_process(60)
+    show(f"driver ssh, {told(result)}")
+    show("with the testbed deleted, dumps of settings and files are as before on both machines")
 
 
 @pytest.mark.parametrize(
@@ -77,12 +90,32 @@ def test_a_study_and_no_trace_of_it(
     ids=["no server", "no host", "another host key", "no such NIC", "management NIC"],
 )
 def test_a_host_that_cannot_be_a_gateway_says_why(
-    hosts: Hosts, tmp_path: Path, gateway_b: Machine, changes: dict[str, Any], message: str, hint: str
+    hosts: Hosts,
+    tmp_path: Path,
+    gateway_b: Machine,
+    changes: dict[str, Any],
+    message: str,
+    hint: str,
+    show: Callable[[str], None],
 ) -> None:
     error = refused(hosts, tmp_path, **changes)
+    show(f"refused: {error.message[:200]}")
     assert re.search(message, error.message, re.DOTALL), error.message
     assert hint in error.hint
     assert gateway_b.ssh("ls -d /run/wiretune").returncode != 0, "the other host keeps something"
+
+
+def test_a_link_with_other_traffic_is_refused(
+    hosts: Hosts, tmp_path: Path, gateway_b: Machine, show: Callable[[str], None]
+) -> None:
+    program = FLOOD.format(address=hosts["a"].data_address)
+    gateway_b.output(f'systemd-run --quiet --collect --unit=flood python3 -c "{program}"')
+    try:
+        error = refused(hosts, tmp_path)
+    finally:
+        gateway_b.output("systemctl stop flood")
+    show(f"refused: {error.message[:200]}")
+    assert re.search("gateway a: .*data0 carries other traffic", error.message), error.message
 
 
 def test_a_host_whose_key_has_changed_since_is_refused(hosts: Hosts, tmp_path: Path, gateway_a: Machine) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 
 import httpx
 import pytest
 from vm_gateway import Machine, different
-from vm_study import begin_study, blocks_in, completed, make_testbed
+from vm_placement import in_words, pages_of, threads_of
+from vm_study import begin_study, blocks_in, completed, make_testbed, told
 
 from app.lab.driver import ProvisionedTestbed, TrialResult
 from app.lab.vm import VmDriver
-from tuner.candidate import Candidate, GatewayCpuSets, StageCpuSets
-from tuner.samples import Workload
+from tuner.candidate import Candidate, Gateway, GatewayCpuSets, StageCpuSets, parse_cpulist
+from tuner.samples import Sample, Workload
 from tuner.topology import Topology
 
 TCP = Workload(duration_s=2, flows=2)
@@ -27,25 +28,41 @@ KERNEL = Candidate(engine="kernel", mode=None, lanes=2, threaded_napi=True, cpu_
 WIRELANE = Candidate(lanes=2, cpu_sets=both(tx="0,2", rx="1,3"), numa_policy="bind")
 
 
+def topology_of(provisioned: ProvisionedTestbed, name: Gateway) -> Topology:
+    return Topology.model_validate(provisioned.gateways[name].topology)
+
+
+def shares(sample: Sample) -> str:
+    return " and ".join(f"{share:.0%}" for share in sample.lane_shares)
+
+
 def run(driver: VmDriver, candidate: Candidate, *workloads: Workload) -> TrialResult:
     return driver.run_trial(candidate, workloads, lambda *_: None, lambda: False)
 
 
 @pytest.mark.quick
-def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed) -> None:
+def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed, show: Callable[[str], None]) -> None:
     assert not provisioned.shared_machine
-    for gateway in provisioned.gateways.values():
+    for name, gateway in provisioned.gateways.items():
         topology = Topology.model_validate(gateway.topology)
         assert topology.nodes == (0, 1)
         assert len(topology.usable_cpus) == 4
         assert {"kernel", "wirelane"} <= set(gateway.engines)
         assert gateway.host_key.startswith("SHA256:")
+        cpus = "; ".join(
+            f"node {node}: CPUs {', '.join(str(cpu.cpu) for cpu in topology.cpus if cpu.node == node)}"
+            for node in topology.nodes
+        )
+        kernel, emulated = gateway.fingerprint["kernel"], "emulated" if provisioned.emulated else "by KVM"
+        show(f"gateway {name}: Linux {kernel}, {emulated}, {cpus}; engines {', '.join(gateway.engines)}")
     a, b = provisioned.gateways["a"], provisioned.gateways["b"]
     assert a.host_key != b.host_key
 
 
 @pytest.mark.quick
-def test_kernel_threads_and_pktgen(driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine) -> None:
+def test_kernel_threads_and_pktgen(
+    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine, show: Callable[[str], None]
+) -> None:
     """The receiving threads are where they were put, as the guest's kernel says; its own pktgen sends the packets."""
     before = gateway_a.settings()
     result = run(driver, KERNEL, TCP, PACKETS)
@@ -57,35 +74,52 @@ def test_kernel_threads_and_pktgen(driver: VmDriver, provisioned: ProvisionedTes
     assert packets.tool_version.endswith("pktgen")
     assert "dd" in packets.argv[0], "testpmd sent them"
     assert packets.packets_per_s > 0
-    threads = result.read_back["a"]["threads"]
-    assert [thread["cpus"] for thread in threads] == ["1", "3"]
-    status = [gateway_a.output(f"cat /proc/{thread['tid']}/status") for thread in threads]
-    assert [re.findall(r"^Name:\tnapi/wl(\d)-", text, re.MULTILINE) for text in status] == [["0"], ["1"]]
-    assert [re.findall(r"^Cpus_allowed_list:\t(.*)", text, re.MULTILINE) for text in status] == [["1"], ["3"]]
+    reported = result.read_back["a"]["threads"]
+    assert [thread["cpus"] for thread in reported] == ["1", "3"]
+    threads = [thread for one in reported for thread in threads_of(gateway_a, one["tid"])]
+    assert [thread.name.partition("-")[0] for thread in threads] == ["napi/wl0", "napi/wl1"]
+    assert [thread.cpus for thread in threads] == ["1", "3"]
+    for thread in threads:
+        show(f"gateway a, in-tree WireGuard: {thread.told(topology_of(provisioned, 'a'))}")
+    show(f"TCP over both lanes carried {tcp.throughput_gbps * 1000:.1f} Mbit/s, {shares(tcp)} of it by lane")
+    show(
+        f"{packets.tool_version} on gateway a: 512 B, {packets.offered_pps:.0f} packets/s sent into the tunnel,"
+        f" {packets.packets_per_s:.0f} counted behind gateway b, loss {packets.loss_ratio:.1%}"
+    )
     driver.rollback()
-    assert different(before, gateway_a.settings()) == []
+    after = gateway_a.settings()
+    assert different(before, after) == []
+    show(f"gateway a after the rollback: all {len(after)} lines of its settings as before")
 
 
 @pytest.mark.quick
-def test_wirelane_on_two_numa_nodes(driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine) -> None:
+def test_wirelane_on_two_numa_nodes(
+    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_a: Machine, show: Callable[[str], None]
+) -> None:
     """Each thread runs where it was put, and its buffers are on the node of its CPU, as the guest's kernel says."""
-    assert provisioned
     before = gateway_a.settings()
     result = run(driver, WIRELANE, TCP)
     for threads in (result.read_back[name]["threads"] for name in "ab"):
         stages = {(thread["stage"], thread["cpus"]) for thread in threads}
         assert {("tx", "0"), ("tx", "2"), ("rx", "1"), ("rx", "3")} <= stages
-    pages = gateway_a.output("cat /proc/$(pidof wirelane)/numa_maps")
+    topology, pid = topology_of(provisioned, "a"), gateway_a.output("pidof wirelane").strip()
+    for thread in threads_of(gateway_a, pid):
+        assert thread.ran_on in parse_cpulist(thread.cpus)
+        show(f"gateway a, wirelane: {thread.told(topology)}")
+    pages = pages_of(gateway_a, pid)
+    for line in in_words(pages):
+        show(f"gateway a, wirelane: {line}")
     for node in (0, 1):
-        bound = [line for line in pages.splitlines() if f" bind:{node} " in line]
-        assert any(re.search(rf" N{node}=[1-9]", line) for line in bound), pages
-        assert not any(re.search(rf" N{1 - node}=[1-9]", line) for line in bound), pages
+        assert pages[f"bind:{node}"][node] > 0
+        assert pages[f"bind:{node}"][1 - node] == 0
     driver.rollback()
-    assert different(before, gateway_a.settings()) == []
+    after = gateway_a.settings()
+    assert different(before, after) == []
+    show(f"gateway a after the rollback: all {len(after)} lines of its settings as before")
 
 
 def test_a_study_leaves_the_settings_as_they_were(
-    driver: VmDriver, provisioned: ProvisionedTestbed, client: httpx.Client
+    driver: VmDriver, provisioned: ProvisionedTestbed, client: httpx.Client, show: Callable[[str], None]
 ) -> None:
     """Kernel WireGuard as the baseline, wirelane as what is tried; everything is marked as emulated."""
     machines = [Machine.of(driver, name) for name in ("a", "b")]
@@ -99,3 +133,6 @@ def test_a_study_leaves_the_settings_as_they_were(
     assert all(sample["emulated"] is provisioned.emulated and sample["throughput_gbps"] > 0 for sample in samples)
     for machine, wanted in zip(machines, before, strict=True):
         assert different(machine.settings(), wanted) == []
+        machine.await_no_process(60)
+    show(told(result))
+    show(f"dumps of settings before and after are identical on both machines ({len(before[0])} lines on gateway a)")

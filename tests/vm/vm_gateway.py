@@ -15,13 +15,13 @@ from typing import Any, Self
 from app.lab.vm import VmDriver
 from tuner.candidate import Gateway
 
-# Lifetimes, and what the kernel counts or draws by itself, are no settings.
+# Lifetimes, and what the kernel counts, draws or notes by itself, are no settings.
 DUMP = """
 { ip -o link; ip -o address; ip route show table all; ip rule; ip -o neighbour show nud permanent; tc qdisc show
 } | sed -E 's/ (valid_lft|expires) .*//'
-sysctl -a 2>/dev/null | grep -vE '^(fs[.](dentry|inode|file-nr|quota)|kernel[.](random|ns_last_pid|pty[.]nr))' \\
-  | grep -vE 'nf_conntrack_count|[.]wl[0-9]'
-for nic in mgmt0 data0 inside gen; do ethtool -k $nic; ethtool -g $nic; ethtool -l $nic; ethtool -c $nic
+sysctl -a 2>/dev/null | grep -vE '^fs[.](dentry|inode|file-nr|quota)|nf_conntrack_count|[.]wl[0-9]' \\
+  | grep -vE '^kernel[.](random|ns_last_pid|pty[.]nr|tainted|hung_task_warnings)'
+for nic in $(ls /sys/class/net); do ethtool -k $nic; ethtool -g $nic; ethtool -l $nic; ethtool -c $nic
 ethtool -n $nic rx-flow-hash udp4; done 2>&1
 grep . /proc/irq/*/smp_affinity_list /sys/class/net/*/threaded /sys/class/net/*/queues/*/[rx]ps_cpus 2>/dev/null
 systemctl list-units --all --no-legend --plain 'wiretune*'
@@ -48,7 +48,7 @@ class Machine:
             state_folder=f"/run/wiretune/{driver.name}-{name}",
         )
 
-    def ssh(self, command: str, *, stdin: str = "", timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+    def ssh(self, command: str, *, stdin: str = "", timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command line; whatever its exit code."""
         return subprocess.run(
             self._argv(command), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -88,7 +88,7 @@ class Machine:
 
     def everything(self) -> list[str]:
         """The same with the files of state folders."""
-        lines = self.ssh(DUMP).stdout.splitlines()
+        lines = self.output(DUMP).splitlines()
         assert len(lines) > 500, "the dump sees nothing"
         return lines
 
@@ -98,6 +98,13 @@ class Machine:
         while difference := different(self.settings(), wanted):
             assert time.monotonic() < deadline, difference[:20]
             time.sleep(2)
+
+    def await_no_process(self, timeout_s: float) -> None:
+        """Returns as soon as nothing runs that a study starts: no data plane, generator, agent or watcher of ours."""
+        deadline = time.monotonic() + timeout_s
+        while left := self.ssh("pgrep -fa '[w]irelane|[i]perf3|[w]iretune'").stdout:
+            assert time.monotonic() < deadline, left
+            time.sleep(1)
 
     def reachable(self) -> bool:
         """Whether a new connection comes about."""

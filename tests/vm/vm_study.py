@@ -49,6 +49,13 @@ def blocks_in(result: dict[str, Any], state: str) -> list[dict[str, Any]]:
     return [block for trial in result["trials"] for block in trial["measured"] if block["state"] == state]
 
 
+def told(result: dict[str, Any]) -> str:
+    """What was measured and what came of it, in words."""
+    samples = sum(len(block["samples"]) for block in blocks_in(result, "completed"))
+    candidates = " and ".join(trial["words"] for trial in result["trials"])
+    return f"a study of {candidates}: {samples} samples, {len(blocks_in(result, 'failed'))} blocks failed and repeated"
+
+
 def await_phase(client: httpx.Client, path: str, phase: str, blocks_done: int) -> None:
     """Returns as the lab is in a phase of a block, once so many blocks are done."""
 

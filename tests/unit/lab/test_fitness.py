@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,19 @@ def test_a_busy_stranger_is_seen_and_our_own_child_is_not(tmp_path: Path) -> Non
 
 def test_this_host_says_what_may_disturb_it() -> None:
     assert BeforeMeasuring.model_validate(agent.before_measuring()).canary_ms > 0
+
+
+@pytest.mark.parametrize("service", agent.MOVERS)
+def test_services_that_undo_settings_are_noticed(tmp_path: Path, service: str) -> None:
+    """By the name that the kernel gives their process."""
+    program = tmp_path / service
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            report = BeforeMeasuring.model_validate(agent.before_measuring())
+        finally:
+            process.kill()
+    assert agent.MOVERS[service] in report.notices
 
 
 def test_queues_of_real_drivers() -> None:
