@@ -22,6 +22,7 @@ PACKAGES = {
     "wireguard-go": "wireguard-go",
     "dpdk-testpmd": "dpdk-dev",
     "taskset": "util-linux",
+    "unshare": "util-linux",
     "tc": "iproute2",
     "ss": "iproute2",
     "qemu-system-x86_64": "qemu-system-x86",

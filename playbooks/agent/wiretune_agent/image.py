@@ -6,6 +6,7 @@ initial RAM disk: both drivers are built into that kernel, which saves a third o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ PACKAGES = (
 )
 IMAGE_MIB = 900
 BUILD_TIMEOUT_S = 900
+CONTAINED = ("unshare", "--fork", "--pid", "--kill-child", "--mount", "--mount-proc")
+"""Whatever a program starts and mounts goes with it (unshare(1)): a build that is broken off leaves nothing running."""
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
     "fstrim.timer", "systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyS0.service",
@@ -56,18 +59,30 @@ def recipe_hash() -> str:
 
 
 def ensure(cache_folder: Path) -> tuple[Path, Path, bool]:
-    """Kernel, disk image, and whether they had to be made. Raises AgentError when a program or package is missing."""
+    """Kernel, disk image, and whether they had to be made. Raises AgentError when a program or package is missing.
+
+    One build at a time: a second testbed waits for the first one's image.
+    """
     folder = cache_folder / recipe_hash()
     kernel, disk = folder / "vmlinuz", folder / "disk.img"
-    if kernel.exists() and disk.exists():
-        return kernel, disk, False
-    for program in ("mmdebstrap", "mke2fs"):
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    with (cache_folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kernel.exists() and disk.exists():
+            return kernel, disk, False
+        for leftover in cache_folder.glob("*.building"):  # of a build that was broken off
+            shutil.rmtree(leftover, ignore_errors=True)
+        _build(folder)
+    return kernel, disk, True
+
+
+def _build(folder: Path) -> None:
+    for program in ("mmdebstrap", "mke2fs", "unshare"):
         if shutil.which(program) is None:
             raise missing_program(program)
-    building = cache_folder / f"{recipe_hash()}.building"
+    building = folder.with_suffix(".building")
     root = building / "root"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+    building.mkdir()
     try:
         _bootstrap(root)
         _customise(root)
@@ -78,12 +93,12 @@ def ensure(cache_folder: Path) -> tuple[Path, Path, bool]:
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return kernel, disk, True
 
 
 def _bootstrap(root: Path) -> None:
     omitted = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale")]
-    argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", *omitted, SUITE]
+    argv = [*CONTAINED, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", *omitted]
+    argv += ['--aptopt=Acquire::Retries "3"', SUITE]
     try:
         run([*argv, str(root)], timeout_s=BUILD_TIMEOUT_S)
     except AgentError as error:

@@ -6,6 +6,7 @@ the other runs. Changes to the disk live in a temporary file of QEMU's: they out
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import image
-from wiretune_agent.command import missing_program, run
+from wiretune_agent.command import missing_program, run, spawn
 from wiretune_agent.errors import AgentError
 from wiretune_agent.processes import Process, stop
 
 KVM = Path("/dev/kvm")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_TIMEOUT_S = 240.0
 KVM_TRIAL_S = 15.0
 CPU_MODELS = {"kvm": "host", "tcg": "max,la57=off"}
@@ -73,7 +75,7 @@ def start(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if len(record) < 2 or not all(Process(*entry["process"]).alive for entry in record.values()):
         _stop(folder)
         kernel, disk, _ = image.ensure(Path(arguments["cache_folder"]))
-        boot = kernel, disk, "kvm" if _kvm_boots(kernel) else "tcg"
+        boot = kernel, disk, "kvm" if _kvm_boots(kernel, Path(arguments["cache_folder"])) else "tcg"
         record = {}
         for number, machine in enumerate(arguments["machines"]):
             _write_seed(folder, machine, key.with_suffix(".pub").read_text())
@@ -157,29 +159,33 @@ def _launch(
     return {"process": identity, "port": port, "accelerator": accelerator}
 
 
-def _kvm_boots(kernel: Path) -> bool:
-    """Whether a guest really boots with KVM: a device node that opens proves nothing."""
+def _kvm_boots(kernel: Path, cache_folder: Path) -> bool:
+    """Whether a guest really boots with KVM: a device node that opens proves nothing.
+
+    Found out once in each boot of this machine: where KVM hangs, that costs as much as it takes to boot without.
+    """
     if not KVM.exists():
         return False
+    record, boot_id = cache_folder / "kvm.json", BOOT_ID.read_text().strip()
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        known = json.loads(record.read_text())
+        if isinstance(known, dict) and known.get("boot_id") == boot_id:
+            return known.get("boots") is True
+    boots = _kvm_boots_now(kernel)
+    record.write_text(json.dumps({"boot_id": boot_id, "boots": boots}))
+    return boots
+
+
+def _kvm_boots_now(kernel: Path) -> bool:
     argv = ["qemu-system-x86_64", "-machine", "q35,accel=kvm", "-cpu", "host", "-m", "128", "-display", "none"]
-    argv += [
-        "-monitor",
-        "none",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-        "-kernel",
-        str(kernel),
-        "-append",
-        "console=ttyS0 panic=-1",
-    ]
+    argv += ["-monitor", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(kernel)]
+    guest = spawn([*argv, "-append", "console=ttyS0 panic=-1"])
     try:
-        output = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=KVM_TRIAL_S, check=False
-        ).stdout
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""
-    return b"Linux version" in output
+        output, _ = guest.communicate(timeout=KVM_TRIAL_S)
+    except subprocess.TimeoutExpired:
+        guest.kill()
+        output, _ = guest.communicate()
+    return "Linux version" in output
 
 
 def _await_ssh(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
