@@ -32,6 +32,7 @@ FEATURES = {
     "gro": "generic-receive-offload",
     "tso": "tcp-segmentation-offload",
     "gso": "generic-segmentation-offload",
+    "lro": "large-receive-offload",
     "tx-udp-segmentation": "tx-udp-segmentation",
     "rx-udp-gro-forwarding": "rx-udp-gro-forwarding",
 }

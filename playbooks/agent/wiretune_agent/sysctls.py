@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from wiretune_agent import large_receive
 from wiretune_agent.errors import AgentError
 
 SNAPSHOT = "sysctl-snapshot.json"
@@ -39,6 +40,7 @@ def apply(settings: Mapping[str, str], state_folder: Path) -> None:
     along = [SENDS_REDIRECTS]
     if before.get(FORWARDING) != settings.get(FORWARDING):
         along += _changed_by_forwarding()
+        large_receive.note(state_folder)
     before |= {name: read(name) for name in along if os.access(_path(name), os.W_OK)}
     new = {name: value for name, value in before.items() if name not in snapshot}
     if new:
@@ -52,12 +54,12 @@ def restore(state_folder: Path) -> None:
     """Put back every value that `apply` has changed, and forget the snapshot. What went meanwhile, as settings of an
     interface go with it, has nothing to put back."""
     path = state_folder / SNAPSHOT
-    if not path.exists():
-        return
-    for name, value in json.loads(path.read_text()).items():
-        if _path(name).exists() and read(name) != value:
-            write(name, value)
-    path.unlink()
+    if path.exists():
+        for name, value in json.loads(path.read_text()).items():
+            if _path(name).exists() and read(name) != value:
+                write(name, value)
+        path.unlink()
+    large_receive.restore(state_folder)  # Last: forwarding, while it is on, keeps it off.
 
 
 def _changed_by_forwarding() -> Iterator[str]:
