@@ -44,6 +44,16 @@ Outcome = Annotated[Measured | Infeasible | Failed, Field(discriminator="kind")]
 """Store with `.model_dump(mode="json")`, read with `OUTCOME.validate_python`."""
 
 
+def none_is_within_limits(outcomes: Sequence[Outcome | None]) -> str | None:
+    """What to say where trials were measured and not one keeps to the study's limits; None where another thing was the
+    matter with one of them."""
+    beyond = [outcome for outcome in outcomes if isinstance(outcome, Infeasible) and outcome.violations]
+    if not beyond or any(isinstance(outcome, Measured) for outcome in outcomes):
+        return None
+    nearest = min(beyond, key=lambda outcome: sum(check.violation for check in outcome.violations))
+    return f"no candidate of {len(outcomes)} keeps to the limits; the nearest one {nearest.reason}"
+
+
 def outcome_of(samples: Sequence[Sample], objective: Objective) -> Measured | Infeasible | Failed:
     """Judges the samples of one block. A workload that carried nothing, or a rate search without a rate, makes the
     candidate infeasible; missing telemetry is a fault of the lab where the objective needs it. Raises ValueError when

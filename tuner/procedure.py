@@ -28,7 +28,7 @@ from tuner.constraints import checks
 from tuner.history import Arm, BlockRecord, History, Phase, ProcedureSettings
 from tuner.importance import ScoredTrial, ranking
 from tuner.objectives import OBJECTIVES, BlockMetrics, Objective, median_metrics
-from tuner.outcomes import Failed, Infeasible, Measured
+from tuner.outcomes import Failed, Infeasible, Measured, none_is_within_limits
 from tuner.playoff import Playoff
 from tuner.progress import Remaining
 from tuner.standings import Estimate, Standing, Standings
@@ -93,7 +93,7 @@ class TellTrial:
     estimate: Estimate | None  # None: nothing was measured
 
 
-FinishReason = Literal["complete", "baseline_unusable", "lab_failing", "nothing_feasible"]
+FinishReason = Literal["complete", "baseline_unusable", "lab_failing", "nothing_feasible", "limits_unmet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +258,9 @@ class Procedure:
     def _confirm(self, history: History, elapsed_s: float) -> Step:
         contenders = self._contenders(history)
         if not self.finalists(history):
+            outcomes = [history.trial_outcome(trial.number, self.settings.constraints) for trial in history.trials]
+            if limits := none_is_within_limits(outcomes):
+                return Finish("limits_unmet", limits)
             return Finish(
                 "nothing_feasible", "no trial could be measured; there is nothing to compare the baseline with"
             )

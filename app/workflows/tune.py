@@ -29,6 +29,7 @@ BuildBundle = Callable[[str], BundleView]
 
 _REFERENCE_S = 2.0
 """The measurement without a tunnel is for distances only; it does not need the precision of a sample."""
+_HINTS = {"limits_unmet": "Start a study with wider limits, or with more trials."}
 
 _STATE_OF_PHASE = {
     "baseline": StudyState.BASELINE,
@@ -176,9 +177,10 @@ class StudyRunner:
         if finish.reason != "complete" or not self._record_verdict(study, plan):
             message = finish.message if finish.reason != "complete" else "too few verdict rounds could be measured"
             reason = study.history.last_reason()
-            if reason and reason not in message:
+            if reason and finish.reason != "limits_unmet" and reason not in message:
                 message += f"; the last reason: {reason}"
-            return self._fail(study.id, message[:1].upper() + message[1:], "Resuming the study tries again.")
+            hint = _HINTS.get(finish.reason, "Resuming the study tries again.")
+            return self._fail(study.id, message[:1].upper() + message[1:], hint)
         if study.state is StudyState.SEARCHING:  # every finalist broke but one: nothing was left to play off
             self._recorder.enter(study.id, StudyState.CONFIRMING)
         self._recorder.enter(study.id, StudyState.BUNDLING)

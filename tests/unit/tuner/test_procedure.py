@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from study_loop import WORKLOADS, Measure, Outcome, Study, host_space, measured, simulated
 
 from tuner.candidate import Candidate
+from tuner.constraints import Constraint
 from tuner.history import History, ProcedureSettings
 from tuner.model import GatewayModel
 from tuner.outcomes import Failed, Infeasible
@@ -197,6 +198,16 @@ def test_nothing_feasible(tmp_path: Path) -> None:
     one = study(tmp_path, only_baseline)
     assert one.run().reason == "nothing_feasible"
     assert one.procedure.verdict(one.history) is None
+
+
+def test_limits_that_nothing_keeps_to_are_said_with_the_nearest_candidate(tmp_path: Path) -> None:
+    within = Constraint(metric="throughput_gbps", at_least=100)
+    one = study(tmp_path, by_lanes, constraints=(within,))
+    finish = one.run()
+    assert finish.reason == "limits_unmet"
+    assert "violates Throughput at least 100 Gbit/s: " in finish.message
+    nearest = 5 * max(trial.candidate.lanes for trial in one.history.trials)
+    assert finish.message.endswith(f": {nearest}")
 
 
 def test_a_winner_that_breaks_in_the_verdict_is_replaced_and_rounds_are_fresh(tmp_path: Path) -> None:
