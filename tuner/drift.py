@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise, product
 
 import numpy as np
@@ -31,12 +32,14 @@ class Trend:
         times, merit = np.asarray(times_s, dtype=float), np.asarray(merits, dtype=float)
         self._fit = _best_fit(times, merit, noise_sd)
         # A block that all others contradict was disturbed by something else, and must not bend the trend.
-        for _ in range(int(_DISTURBED_SHARE * merit.size)):
-            worst = int(np.argmax(np.abs(self._fit.contradictions)))
-            if abs(self._fit.contradictions[worst]) < _DISTURBED_SD:
+        spare = int(_DISTURBED_SHARE * merit.size)
+        while spare:
+            fit = self._fit
+            while spare and np.abs(fit.contradictions).max() > _DISTURBED_SD:
+                fit, spare = fit.without_worst(), spare - 1
+            if fit is self._fit:
                 break
-            times, merit = np.delete(times, worst), np.delete(merit, worst)
-            self._fit = _best_fit(times, merit, noise_sd)
+            self._fit = _best_fit(fit.times, fit.merit, noise_sd)
 
     @property
     def level(self) -> float:
@@ -56,33 +59,55 @@ class _Fit:
     """A Gaussian process of one amplitude and length through the baseline's blocks."""
 
     times: Array
+    merit: Array
+    noise_sd: float
     amplitude: float
     length_s: float
-    level: float = 0.0
-    weights: Array = field(default_factory=lambda: np.zeros(0))
-    contradictions: Array = field(default_factory=lambda: np.zeros(0))
-    """How far each block is from what the others say, in standard deviations."""
-    log_likelihood: float = 0.0
 
+    @cached_property
+    def _covariance(self) -> Array:
+        return _kernel(self.times, self.times, self.amplitude, self.length_s) + np.eye(self.merit.size) * (
+            self.noise_sd**2 + 1e-8
+        )
 
-def _fitted(times: Array, merit: Array, noise_sd: float, amplitude: float, length_s: float) -> _Fit:
-    if not merit.size:
-        return _Fit(times, amplitude, length_s)
-    covariance = _kernel(times, times, amplitude, length_s) + np.eye(merit.size) * (noise_sd**2 + 1e-8)
-    inverse, ones = np.linalg.inv(covariance), np.ones_like(merit)
-    level = float(ones @ inverse @ merit / (ones @ inverse @ ones))
-    weights = inverse @ (merit - level)
-    log_likelihood = float(-0.5 * (merit - level) @ weights - 0.5 * np.linalg.slogdet(covariance)[1])
-    return _Fit(times, amplitude, length_s, level, weights, weights / np.sqrt(np.diag(inverse)), log_likelihood)
+    @cached_property
+    def _inverse(self) -> Array:
+        return np.asarray(np.linalg.inv(self._covariance))
+
+    @cached_property
+    def level(self) -> float:
+        """The mean that fits best."""
+        weights = self._inverse.sum(axis=0)
+        return float(weights @ self.merit / weights.sum()) if self.merit.size else 0.0
+
+    @cached_property
+    def weights(self) -> Array:
+        """By which the kernel predicts."""
+        return np.asarray(self._inverse @ (self.merit - self.level))
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Up to a constant."""
+        return float(-0.5 * (self.merit - self.level) @ self.weights - 0.5 * np.linalg.slogdet(self._covariance)[1])
+
+    @cached_property
+    def contradictions(self) -> Array:
+        """How far each block is from what the others say, in standard deviations."""
+        return np.asarray(self.weights / np.sqrt(np.diag(self._inverse)))
+
+    def without_worst(self) -> _Fit:
+        """The same through all blocks but the one that the others contradict most."""
+        worst = int(np.argmax(np.abs(self.contradictions)))
+        return replace(self, times=np.delete(self.times, worst), merit=np.delete(self.merit, worst))
 
 
 def _best_fit(times: Array, merit: Array, noise_sd: float) -> _Fit:
-    best = _fitted(times, merit, noise_sd, 0.0, 1.0)
+    best = _Fit(times, merit, noise_sd, 0.0, 1.0)
     if merit.size < _LEAST_BLOCKS:
         return best
     least = best.log_likelihood + _WORTH_LOG_LIKELIHOOD
     for amplitude, length_s in product(_AMPLITUDES, _LENGTHS_S):
-        fit = _fitted(times, merit, noise_sd, amplitude, length_s)
+        fit = _Fit(times, merit, noise_sd, amplitude, length_s)
         if fit.log_likelihood > max(least, best.log_likelihood):
             best = fit
     return best
