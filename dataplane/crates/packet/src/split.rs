@@ -69,8 +69,11 @@ struct Headers {
     /// Where the payload begins.
     payload: usize,
     segment_payload_len: usize,
-    /// The pseudo-header sum without the transport length.
-    pseudo_sum: u64,
+    /// Sum of the IPv4 header without total length, identification and checksum, which are each segment's own.
+    ip_sum: u64,
+    /// Sum of pseudo-header and transport header without what is each segment's own: the length, the sequence number, the
+    /// 16 bits with the TCP flags.
+    transport_sum: u64,
 }
 
 impl<'a> Splitter<'a> {
@@ -183,13 +186,31 @@ fn super_packet_headers(vnet: &VirtioNetHeader, packet: &[u8]) -> Result<Headers
     if vnet.gso_size == 0 {
         return Err(SplitError::SegmentSize);
     }
-    let pseudo_sum = checksum::of_u16(u16::from_be_bytes([packet[position.field], packet[position.field + 1]]))
-        + checksum::minus_u16((packet.len() - transport) as u16);
-    Ok(Headers { is_ipv6, is_tcp, transport, payload, segment_payload_len: usize::from(vnet.gso_size), pseudo_sum })
+    Ok(Headers {
+        is_ipv6,
+        is_tcp,
+        transport,
+        payload,
+        segment_payload_len: usize::from(vnet.gso_size),
+        ip_sum: if is_ipv6 { 0 } else { sum_without(&packet[..transport], &[2, 4, 10]) },
+        // The checksum field holds the pseudo-header's sum already, with the length of all.
+        transport_sum: sum_without(&packet[transport..payload], if is_tcp { &[4, 6, 12] } else { &[4] })
+            + checksum::minus_u16((packet.len() - transport) as u16),
+    })
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The sum of a header without the 16-bit fields at these places.
+fn sum_without(header: &[u8], fields: &[usize]) -> u64 {
+    checksum::add(0, header) + fields.iter().map(|at| checksum::minus_u16(u16_at(header, *at))).sum::<u64>()
 }
 
 impl Headers {
-    /// Write the segment that carries `payload` (a range of the super-packet) to `target`.
+    /// Write the segment that carries `payload` (a range of the super-packet) to `target`. Sums are worked out from those
+    /// of the super-packet: to read back a header that has just been written would wait for each of its stores.
     fn write_segment(&self, target: &mut [u8], packet: &[u8], payload: std::ops::Range<usize>) {
         let (header, body) = target.split_at_mut(self.payload);
         header.copy_from_slice(&packet[..self.payload]);
@@ -197,45 +218,51 @@ impl Headers {
 
         let total_len = self.payload + payload.len();
         let sent_before = payload.start - self.payload;
-        self.patch_ip(header, total_len, (sent_before / self.segment_payload_len) as u16);
+        let (ip, transport) = header.split_at_mut(self.transport);
+        let index = (sent_before / self.segment_payload_len) as u16;
+        self.patch_ip(ip, u16_at(packet, 4).wrapping_add(index), total_len);
 
-        let transport_len = total_len - self.transport;
-        let transport = &mut header[self.transport..];
-        let field = if self.is_tcp {
+        let transport_len = (total_len - self.transport) as u16;
+        let (field, own_sum) = if self.is_tcp {
             let is_last = payload.end == packet.len();
-            patch_tcp(transport, sent_before as u32, sent_before == 0, is_last);
-            16
+            (16, patch_tcp(transport, &packet[self.transport..], sent_before as u32, is_last))
         } else {
-            transport[4..6].copy_from_slice(&(transport_len as u16).to_be_bytes());
-            6
+            transport[4..6].copy_from_slice(&transport_len.to_be_bytes());
+            (6, checksum::of_u16(transport_len))
         };
-        transport[field..field + 2].fill(0);
-        let header_sum = checksum::add(self.pseudo_sum + checksum::of_u16(transport_len as u16), transport);
-        write_checksum(transport, field, checksum::finish(header_sum + body_sum));
+        let sum = self.transport_sum + checksum::of_u16(transport_len) + own_sum + body_sum;
+        write_checksum(transport, field, checksum::finish(sum));
     }
 
-    fn patch_ip(&self, header: &mut [u8], total_len: usize, index: u16) {
+    /// `identification` is for IPv4.
+    fn patch_ip(&self, header: &mut [u8], identification: u16, total_len: usize) {
         if self.is_ipv6 {
             header[4..6].copy_from_slice(&((total_len - 40) as u16).to_be_bytes());
             return;
         }
-        header[2..4].copy_from_slice(&(total_len as u16).to_be_bytes());
-        let id = u16::from_be_bytes([header[4], header[5]]).wrapping_add(index);
-        header[4..6].copy_from_slice(&id.to_be_bytes());
-        header[10..12].fill(0);
-        let sum = checksum::finish(checksum::add(0, &header[..self.transport]));
+        let total_len = total_len as u16;
+        header[2..4].copy_from_slice(&total_len.to_be_bytes());
+        header[4..6].copy_from_slice(&identification.to_be_bytes());
+        let sum = checksum::finish(self.ip_sum + checksum::of_u16(total_len) + checksum::of_u16(identification));
         header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
-/// FIN and PSH belong to the last segment, CWR to the first (RFC 3168, section 6.1.2).
-fn patch_tcp(header: &mut [u8], sent_before: u32, is_first: bool, is_last: bool) {
-    let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]).wrapping_add(sent_before);
+/// Sequence number and flags, from those of the super-packet; returns their sum. FIN and PSH belong to the last segment,
+/// CWR to the first (RFC 3168, section 6.1.2).
+fn patch_tcp(header: &mut [u8], super_packet: &[u8], sent_before: u32, is_last: bool) -> u64 {
+    let [s0, s1, s2, s3] = [super_packet[4], super_packet[5], super_packet[6], super_packet[7]];
+    let sequence = u32::from_be_bytes([s0, s1, s2, s3]).wrapping_add(sent_before);
     header[4..8].copy_from_slice(&sequence.to_be_bytes());
+    let mut flags = super_packet[13];
     if !is_last {
-        header[13] &= !(TCP_FIN | TCP_PSH);
+        flags &= !(TCP_FIN | TCP_PSH);
     }
-    if !is_first {
-        header[13] &= !TCP_CWR;
+    if sent_before > 0 {
+        flags &= !TCP_CWR;
     }
+    header[13] = flags;
+    checksum::of_u16((sequence >> 16) as u16)
+        + checksum::of_u16(sequence as u16)
+        + checksum::of_u16(u16::from_be_bytes([super_packet[12], flags]))
 }
