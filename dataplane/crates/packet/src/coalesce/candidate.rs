@@ -7,10 +7,11 @@ use crate::{Span, checksum};
 const TCP_PSH: u8 = 0x08;
 const TCP_ACK: u8 = 0x10;
 
-/// Addresses, ports and protocol; the order of the bytes does not matter, only equality.
+/// Addresses, ports and protocol; the order of the bytes does not matter, only equality. The addresses are words of
+/// their own: an array would be compared in wider pieces than it has just been written in, which waits for the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowKey {
-    addresses: [u64; 4],
+    addresses: (u64, u64, u64, u64),
     ports: u32,
     is_tcp: bool,
     is_ipv6: bool,
@@ -110,7 +111,7 @@ impl Candidate {
 #[inline(always)]
 fn flow_key(bytes: &[u8], is_ipv6: bool, is_tcp: bool, transport: &[u8]) -> FlowKey {
     let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
-    let addresses = if is_ipv6 { [word(8), word(16), word(24), word(32)] } else { [word(12), 0, 0, 0] };
+    let addresses = if is_ipv6 { (word(8), word(16), word(24), word(32)) } else { (word(12), 0, 0, 0) };
     let ports = u32::from_ne_bytes([transport[0], transport[1], transport[2], transport[3]]);
     FlowKey { addresses, ports, is_tcp, is_ipv6 }
 }
