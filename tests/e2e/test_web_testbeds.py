@@ -30,6 +30,15 @@ def test_an_error_stands_at_its_field(open_page: OpenPage) -> None:
         expect(field).to_have_accessible_description(re.compile(re.escape(message)))
     expect(dialog.get_by_label("Seed")).not_to_have_attribute("aria-invalid", "true")
 
+    dialog.get_by_label("Driver").select_option("ssh")
+    gateway = dialog.get_by_role("group", name="Gateway b")
+    gateway.get_by_label("Management address").fill("gw2.example.net; reboot")
+    gateway.get_by_label("Become root with sudo").check()
+    gateway.get_by_label("Sudo password's place").fill("hunter2")
+    dialog.get_by_role("button", name="Add testbed").click()
+    for label in ("Management address", "Data address", "Sudo password's place"):
+        expect(gateway.get_by_label(label)).to_have_attribute("aria-invalid", "true")
+
 
 def test_a_simulated_testbed_comes_and_goes(open_page: OpenPage, client: httpx.Client) -> None:
     page = open_page("/testbeds")

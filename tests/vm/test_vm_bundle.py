@@ -15,18 +15,13 @@ from vm_gateway import Machine, different
 
 from app.bundles.builder import build_bundle
 from app.lab.ssh import SshHost
-from tests.unit.bundles.sources import INLINE, source
-from tuner.candidate import GATEWAYS, Candidate, Gateway, GatewayCpuSets, StageCpuSets
+from tests.unit.bundles.sources import INLINE, KERNEL, source
+from tuner.candidate import GATEWAYS, Candidate, Gateway
 from tuner.host_tuning import HostTuning
 
 WIRELANE = Path(__file__).parents[2] / "dataplane" / "target" / "release" / "wirelane"
-KERNEL = Candidate(
-    engine="kernel",
-    mode=None,
-    lanes=2,
-    threaded_napi=True,
-    cpu_sets=GatewayCpuSets(a=StageCpuSets(napi="0-1"), b=StageCpuSets(napi="2-3")),
-    host=HostTuning(udp_rss_ports=False, gro=False, netdev_budget=600),
+TUNED_KERNEL = KERNEL.model_copy(
+    update={"lanes": 2, "host": HostTuning(udp_rss_ports=False, gro=False, netdev_budget=600)}
 )
 LAN = (
     "ip link add lan0 type veth peer name lan1 && ip address add 198.19.{number}.1/24 dev lan0"
@@ -85,7 +80,7 @@ def play(bundle: Path, playbook: str, sites: dict[Gateway, tuple[SshHost, Machin
 
 
 @pytest.mark.skipif(not WIRELANE.exists(), reason="dataplane/target/release/wirelane is not built")
-@pytest.mark.parametrize("winner", [INLINE, KERNEL], ids=["wirelane", "kernel"])
+@pytest.mark.parametrize("winner", [INLINE, TUNED_KERNEL], ids=["wirelane", "kernel"])
 def test_a_bundle_goes_into_production_and_out_again(
     sites: dict[Gateway, tuple[SshHost, Machine]], tmp_path: Path, winner: Candidate, show: Callable[[str], None]
 ) -> None:

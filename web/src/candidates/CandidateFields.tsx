@@ -1,7 +1,7 @@
 import { fieldError } from "../api/problem";
 import { InputField, SelectField } from "../ui/Field";
 import { ARCHITECTURES, stagesOf, type Architecture, type CandidateText, type Stage } from "./candidateForm";
-import styles from "./CandidateFields.module.css";
+import form from "../ui/Form.module.css";
 
 interface CandidateFieldsProps {
   value: CandidateText;
@@ -25,9 +25,9 @@ export function CandidateFields({ value, onChange, error }: CandidateFieldsProps
   const change = (part: Partial<CandidateText>) => onChange({ ...value, ...part });
   const numbers = NUMBERS.filter(({ name }) => name !== "crypto_workers" || value.architecture === "pipelined");
   return (
-    <fieldset className={styles.group}>
+    <fieldset className={form.group}>
       <legend>Candidate</legend>
-      <div className={styles.columns}>
+      <div className={form.columns}>
         <SelectField
           label="Engine and mode"
           value={value.architecture}
@@ -84,7 +84,7 @@ function CpuSetFields({ gateway, value, onChange, error }: CandidateFieldsProps 
   const change = (stage: Stage, cpus: string) =>
     onChange({ ...value, cpu_sets: { ...value.cpu_sets, [gateway]: { ...value.cpu_sets[gateway], [stage]: cpus } } });
   return (
-    <div className={styles.columns} role="group" aria-label={`CPU sets of gateway ${gateway}`}>
+    <div className={form.columns} role="group" aria-label={`CPU sets of gateway ${gateway}`}>
       {stagesOf(value).map((stage) => (
         <InputField
           key={stage}

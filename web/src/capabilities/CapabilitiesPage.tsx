@@ -7,6 +7,7 @@ import { Button } from "../ui/Button";
 import { ErrorNotice, Notice, Skeleton } from "../ui/Notice";
 import { ScrollRegion } from "../ui/ScrollRegion";
 import table from "../ui/Table.module.css";
+import { Words } from "../ui/Words";
 import styles from "./CapabilitiesPage.module.css";
 
 const TONES: Record<Capability["state"], Tone> = { ok: "good", degraded: "warn", missing: "bad" };
@@ -69,7 +70,9 @@ function CapabilityTable({ items }: { items: readonly Capability[] }) {
                   <Badge tone={TONES[item.state]}>{item.state}</Badge>
                 </td>
                 <td>{item.detail}</td>
-                <td>{item.hint}</td>
+                <td>
+                  <Words>{item.hint}</Words>
+                </td>
               </tr>
             ))}
           </tbody>

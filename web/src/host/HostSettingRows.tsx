@@ -2,6 +2,7 @@ import { useId } from "react";
 import { fieldError } from "../api/problem";
 import { Button, IconButton } from "../ui/Button";
 import { CheckField, ChoicesField, FieldMessages, InputField, SelectField } from "../ui/Field";
+import form from "../ui/Form.module.css";
 import rows from "../workloads/WorkloadRows.module.css";
 import { HOST_SETTINGS, hostSettingDefaults, type HostSettingName, type HostSettingText } from "./hostSetting";
 import styles from "./host.module.css";
@@ -32,7 +33,7 @@ export function HostSettingRows({ purpose, settings, offered, error, onChange }:
   const free = offered.filter((name) => settings.every((setting) => setting.name !== name));
   const replace = (index: number, next: HostSettingText) => onChange(settings.map((setting, at) => (at === index ? next : setting)));
   return (
-    <fieldset className={rows.rows} aria-describedby={`${id}-error`}>
+    <fieldset className={form.group} aria-describedby={`${id}-error`}>
       <legend>Host settings</legend>
       <p className={rows.hint}>
         {offered.length === 0 ? HINTS[purpose].none : HINTS[purpose].some}

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { answerOf, api } from "../api/client";
 import { Notice } from "../ui/Notice";
+import { Words } from "../ui/Words";
 
 const POLL_MS = 10_000;
 
@@ -14,7 +15,9 @@ export function WorkerNotice() {
   if (!data?.hint) return null;
   return (
     <Notice tone="warn" title={data.jobs === "no_worker" ? "Nothing runs the jobs" : "Does anything run the jobs?"}>
-      <p>{data.hint}</p>
+      <p>
+        <Words>{data.hint}</Words>
+      </p>
     </Notice>
   );
 }

@@ -14,7 +14,7 @@ import { InputField, SelectField } from "../ui/Field";
 import { ErrorNotice } from "../ui/Notice";
 import { WORKLOAD_DEFAULTS, workloadOf, type WorkloadText } from "../workloads/workload";
 import { WorkloadRows } from "../workloads/WorkloadRows";
-import styles from "./measurements.module.css";
+import form from "../ui/Form.module.css";
 import { useCreateMeasurement } from "./queries";
 
 export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly TestbedView[]; onClose: () => void }) {
@@ -40,9 +40,9 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
 
   return (
     <Dialog title="Measure one candidate" mark={chosen && <OriginMark of={chosen} />} onClose={onClose}>
-      <form className={styles.form} onSubmit={submit} noValidate>
+      <form className={form.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
-        <div className={styles.columns}>
+        <div className={form.columns}>
           <SelectField
             label="Testbed"
             value={testbed}
@@ -76,7 +76,7 @@ export function MeasurementDialog({ testbeds, onClose }: { testbeds: readonly Te
           onChange={setHost}
         />
         <WorkloadRows workloads={workloads} onChange={setWorkloads} error={create.error} />
-        <div className={styles.buttons}>
+        <div className={form.buttons}>
           <Button onClick={onClose}>Close</Button>
           <Button kind="primary" type="submit" disabled={create.isPending}>
             {create.isPending ? "Starting…" : "Measure"}

@@ -7,6 +7,7 @@ import { OriginMark } from "../ui/Badge";
 import { Button } from "../ui/Button";
 import { ErrorNotice, Notice, Skeleton } from "../ui/Notice";
 import { Panel } from "../ui/Panel";
+import { Words } from "../ui/Words";
 import { MeasurementBadge } from "./MeasurementBadge";
 import styles from "./measurements.module.css";
 import { isBusy, useCancelMeasurement, useMeasurement } from "./queries";
@@ -51,7 +52,11 @@ function LoadedMeasurement({ measurement }: { measurement: MeasurementView }) {
       {busy && <Notice>{measurement.lab_phase ?? "Waits for its testbed."}</Notice>}
       {measurement.detail && (
         <Notice tone={measurement.state === "failed" ? "bad" : "warn"} title={measurement.detail}>
-          {measurement.hint && <p>{measurement.hint}</p>}
+          {measurement.hint && (
+            <p>
+              <Words>{measurement.hint}</Words>
+            </p>
+          )}
         </Notice>
       )}
       {measurement.samples.length > 0 && (

@@ -7,11 +7,15 @@ import { InputField, SelectField } from "../ui/Field";
 import { ErrorNotice } from "../ui/Notice";
 import { useCreateTestbed } from "./queries";
 import { SimulationFields } from "./SimulationFields";
+import { SshFields } from "./SshFields";
+import { SSH_DEFAULTS, sshOf, type SshText } from "./sshHosts";
 import { SIMULATION_DEFAULTS, simulationOf, type SimulationText } from "./simulation";
-import styles from "./TestbedsPage.module.css";
+import form from "../ui/Form.module.css";
 
 const HINTS = {
   netns: "Real traffic between two namespaces here; needs root.",
+  vm: "Two virtual machines here; needs root and, the first time, minutes.",
+  ssh: "Two machines of yours with a link of their own: docs/testbeds.md.",
   compose: "Real traffic between the two containers of docker-compose.yml.",
   sim: "The cost model: no packet is sent.",
 };
@@ -22,19 +26,25 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
   const [driver, setDriver] = useState<Driver>("netns");
   const [simulation, setSimulation] = useState<SimulationText>(SIMULATION_DEFAULTS);
+  const [ssh, setSsh] = useState<SshText>(SSH_DEFAULTS);
   const create = useCreateTestbed();
 
   function submit(event: SubmitEvent): void {
     event.preventDefault();
-    const body: TestbedCreate = driver === "sim" ? { name, driver, simulation: simulationOf(simulation) } : { name, driver };
+    const body: TestbedCreate = {
+      name,
+      driver,
+      ...(driver === "sim" && { simulation: simulationOf(simulation) }),
+      ...(driver === "ssh" && { ssh: sshOf(ssh) }),
+    };
     create.mutate(body, { onSuccess: onClose });
   }
 
   return (
     <Dialog title="Add testbed" onClose={onClose}>
-      <form className={styles.form} onSubmit={submit} noValidate>
+      <form className={form.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
-        <div className={styles.columns}>
+        <div className={form.columns}>
           <InputField
             label="Name"
             value={name}
@@ -52,12 +62,15 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
             hint={HINTS[driver]}
           >
             <option value="netns">Network namespaces (netns)</option>
+            <option value="vm">Virtual machines (vm)</option>
+            <option value="ssh">Hosts reached by SSH (ssh)</option>
             <option value="compose">Containers (compose)</option>
             <option value="sim">Simulated hosts (sim)</option>
           </SelectField>
         </div>
+        {driver === "ssh" && <SshFields value={ssh} onChange={setSsh} error={create.error} />}
         {driver === "sim" && <SimulationFields value={simulation} onChange={setSimulation} error={create.error} />}
-        <div className={styles.buttons}>
+        <div className={form.buttons}>
           <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit" disabled={create.isPending}>
             {create.isPending ? "Adding…" : "Add testbed"}

@@ -5,6 +5,7 @@ import { Dialog } from "../ui/Dialog";
 import { CheckField } from "../ui/Field";
 import { ErrorNotice } from "../ui/Notice";
 import { useDeleteTestbed } from "./queries";
+import form from "../ui/Form.module.css";
 import styles from "./TestbedsPage.module.css";
 
 export function DeleteTestbedDialog({ testbed, onClose }: { testbed: TestbedView; onClose: () => void }) {
@@ -12,7 +13,7 @@ export function DeleteTestbedDialog({ testbed, onClose }: { testbed: TestbedView
   const [forget, setForget] = useState(false);
   return (
     <Dialog title={`Delete ${testbed.name}?`} shape="narrow" onClose={onClose}>
-      <div className={styles.form}>
+      <div className={form.form}>
         <p>
           {testbed.simulated ? "The simulated hosts are forgotten." : "Everything that the testbed made on its hosts is removed."} Its
           studies and their results stay.
@@ -31,7 +32,7 @@ export function DeleteTestbedDialog({ testbed, onClose }: { testbed: TestbedView
           </div>
         )}
         {remove.error && <ErrorNotice error={remove.error} />}
-        <div className={styles.buttons}>
+        <div className={form.buttons}>
           <Button onClick={onClose}>Keep it</Button>
           <Button
             kind="danger"

@@ -1,7 +1,7 @@
 import { fieldError } from "../api/problem";
 import { InputField } from "../ui/Field";
 import type { SimulationText } from "./simulation";
-import styles from "./TestbedsPage.module.css";
+import form from "../ui/Form.module.css";
 
 interface SimulationFieldsProps {
   value: SimulationText;
@@ -25,7 +25,7 @@ const FIELDS: readonly { name: keyof SimulationText; label: string; hint: string
 
 export function SimulationFields({ value, onChange, error }: SimulationFieldsProps) {
   return (
-    <div className={styles.columns}>
+    <div className={form.columns}>
       {FIELDS.map(({ name, label, hint }) => (
         <InputField
           key={name}

@@ -3,6 +3,7 @@ import type { TestbedView } from "../api/types";
 import { Badge, OriginMark, type Tone } from "../ui/Badge";
 import { Button, buttonClass } from "../ui/Button";
 import { Notice } from "../ui/Notice";
+import { Words } from "../ui/Words";
 import { GatewayFacts } from "./GatewayFacts";
 import factStyles from "./GatewayFacts.module.css";
 import { isBusy, isGoing } from "./queries";
@@ -55,7 +56,11 @@ export function TestbedCard({ testbed, onDelete }: { testbed: TestbedView; onDel
       {testbed.phase && busy && <Notice>{testbed.phase}</Notice>}
       {testbed.detail && (
         <Notice tone="bad" title={testbed.detail}>
-          {testbed.hint && <p>{testbed.hint}</p>}
+          {testbed.hint && (
+            <p>
+              <Words>{testbed.hint}</Words>
+            </p>
+          )}
         </Notice>
       )}
       <div className={factStyles.gateways}>

@@ -26,7 +26,8 @@ export function TestbedsPage() {
       {isPending && <Skeleton height_px={220} label="Loading testbeds" />}
       {data?.length === 0 && (
         <EmptyState title="No testbed yet">
-          A testbed is where studies measure: two network namespaces on this machine, or a simulated pair of hosts for planning.
+          A testbed is where studies measure: two network namespaces or virtual machines on this machine, two
+          hosts reached by SSH, or a simulated pair of hosts for planning.
         </EmptyState>
       )}
       {data && data.length > 0 && (

@@ -3,6 +3,7 @@ import { describeError } from "../api/problem";
 import { Button } from "./Button";
 import { Icon } from "./Icon";
 import styles from "./Notice.module.css";
+import { Words } from "./Words";
 
 interface NoticeProps {
   tone?: "info" | "warn" | "bad";
@@ -30,7 +31,11 @@ export function ErrorNotice({ error, onRetry }: { error: unknown; onRetry?: () =
   return (
     <Notice tone="bad" title={title} action={onRetry && <Button onClick={onRetry}>Try again</Button>}>
       {detail && <p>{detail}</p>}
-      {hint && <p>{hint}</p>}
+      {hint && (
+        <p>
+          <Words>{hint}</Words>
+        </p>
+      )}
     </Notice>
   );
 }

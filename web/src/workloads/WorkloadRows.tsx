@@ -2,6 +2,7 @@ import { fieldError } from "../api/problem";
 import { Button, IconButton } from "../ui/Button";
 import { InputField, SelectField } from "../ui/Field";
 import { KIND_LABELS, WORKLOAD_DEFAULTS, type WorkloadKind, type WorkloadText } from "./workload";
+import form from "../ui/Form.module.css";
 import styles from "./WorkloadRows.module.css";
 
 interface WorkloadRowsProps {
@@ -16,7 +17,7 @@ const LOAD_FIELDS: Partial<Record<WorkloadKind, string>> = { "iperf3-udp": "offe
 export function WorkloadRows({ workloads, onChange, error }: WorkloadRowsProps) {
   const replace = (index: number, next: WorkloadText) => onChange(workloads.map((workload, at) => (at === index ? next : workload)));
   return (
-    <fieldset className={styles.rows}>
+    <fieldset className={form.group}>
       <legend>Workloads</legend>
       {workloads.map((workload, index) => (
         <WorkloadRow

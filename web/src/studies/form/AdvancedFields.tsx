@@ -6,7 +6,7 @@ import type { HostSettingName } from "../../host/hostSetting";
 import { LimitRows } from "../limits/LimitRows";
 import { SpaceFields } from "./SpaceFields";
 import type { Engine, StudyText } from "./studyForm";
-import styles from "./StudyDialog.module.css";
+import form from "../../ui/Form.module.css";
 
 interface AdvancedFieldsProps {
   text: StudyText;
@@ -37,10 +37,10 @@ const NUMBERS: readonly { name: NumberName; field: string; label: string; hint: 
 
 export function AdvancedFields({ text, engines, hostSettings, error, onChange }: AdvancedFieldsProps) {
   return (
-    <div className={styles.form}>
+    <div className={form.form}>
       <WorkloadRows workloads={text.workloads} error={error} onChange={(workloads) => onChange({ workloads })} />
       <LimitRows limits={text.limits} error={error} onChange={(limits) => onChange({ limits })} />
-      <div className={styles.columns}>
+      <div className={form.columns}>
         {NUMBERS.map(({ name, field, label, hint, unit, placeholder }) => (
           <InputField
             key={name}

@@ -1,6 +1,7 @@
 import { fieldError } from "../../api/problem";
 import { CheckField, ChoicesField, InputField } from "../../ui/Field";
 import type { StudyText } from "./studyForm";
+import form from "../../ui/Form.module.css";
 import styles from "./StudyDialog.module.css";
 
 interface SpaceFieldsProps {
@@ -27,12 +28,12 @@ const NUMA_POLICIES = ["local", "bind", "prefer"] as const;
 /** Fixes a tunable (one value) or narrows it (a few); what is left empty stays as the topology gives it. */
 export function SpaceFields({ text, error, onChange }: SpaceFieldsProps) {
   return (
-    <fieldset className={styles.group}>
+    <fieldset className={form.group}>
       <legend>Search space</legend>
       <p className={styles.hint}>
         One value fixes a tunable, several narrow it. What stays empty is generated from the topology of the two gateways.
       </p>
-      <div className={styles.columns}>
+      <div className={form.columns}>
         {LISTS.map(({ name, field, label, placeholder, unit }) => (
           <InputField
             key={name}
@@ -45,7 +46,7 @@ export function SpaceFields({ text, error, onChange }: SpaceFieldsProps) {
           />
         ))}
       </div>
-      <div className={styles.columns}>
+      <div className={form.columns}>
         <ChoicesField
           label="Modes"
           options={MODES}

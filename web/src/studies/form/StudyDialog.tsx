@@ -13,6 +13,7 @@ import { OBJECTIVE_LABELS, type ObjectiveName } from "../objectives";
 import { useCreateStudy } from "../queries";
 import { AdvancedFields } from "./AdvancedFields";
 import { estimatedDuration_s, studyDefaults, studyOf, type Engine, type StudyText } from "./studyForm";
+import form from "../../ui/Form.module.css";
 import styles from "./StudyDialog.module.css";
 
 interface StudyDialogProps {
@@ -38,9 +39,9 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
 
   return (
     <Dialog title="Tune a testbed" mark={testbed && <OriginMark of={testbed} />} onClose={onClose}>
-      <form className={styles.form} onSubmit={submit} noValidate>
+      <form className={form.form} onSubmit={submit} noValidate>
         {create.error && <ErrorNotice error={create.error} />}
-        <div className={styles.columns}>
+        <div className={form.columns}>
           <SelectField
             label="Testbed"
             value={text.testbed}
@@ -66,7 +67,7 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
             ))}
           </SelectField>
         </div>
-        <div className={styles.columns}>
+        <div className={form.columns}>
           <InputField
             label="Trials"
             hint="Candidates to try."
@@ -102,7 +103,7 @@ export function StudyDialog({ testbeds, wanted, onClose }: StudyDialogProps) {
             onChange={change}
           />
         </details>
-        <div className={styles.buttons}>
+        <div className={form.buttons}>
           <p className={styles.estimate}>{!testbed?.simulated && duration_s !== null && `Takes about ${formatDuration(duration_s)}.`}</p>
           <Button onClick={onClose}>Close</Button>
           <Button kind="primary" type="submit" disabled={create.isPending}>

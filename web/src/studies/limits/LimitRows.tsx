@@ -1,6 +1,7 @@
 import { fieldError } from "../../api/problem";
 import { Button, IconButton } from "../../ui/Button";
 import { InputField, SelectField } from "../../ui/Field";
+import form from "../../ui/Form.module.css";
 import rows from "../../workloads/WorkloadRows.module.css";
 import { LIMIT_DEFAULTS, LIMIT_KINDS, type LimitMetric, type LimitText } from "./limit";
 import styles from "./limits.module.css";
@@ -15,7 +16,7 @@ interface LimitRowsProps {
 export function LimitRows({ limits, onChange, error }: LimitRowsProps) {
   const replace = (index: number, next: LimitText) => onChange(limits.map((limit, at) => (at === index ? next : limit)));
   return (
-    <fieldset className={rows.rows}>
+    <fieldset className={form.group}>
       <legend>Limits</legend>
       {limits.length === 0 && <p className={rows.hint}>None: the winner may take as many CPUs and as much time as it wants.</p>}
       {limits.map((limit, index) => (

@@ -3,6 +3,7 @@ import { useParams, useSearchParams } from "react-router";
 import type { StudyView, TrialView } from "../../api/types";
 import { PageHeader } from "../../layout/PageHeader";
 import { ErrorNotice, Notice, Skeleton } from "../../ui/Notice";
+import { Words } from "../../ui/Words";
 import { ObjectivePanel } from "../charts/ObjectivePanel";
 import { ParallelPanel } from "../charts/ParallelPanel";
 import { ParetoPanel } from "../charts/ParetoPanel";
@@ -70,7 +71,11 @@ function LoadedStudy({ study, trials, trialsError, fetchedAt_ms }: LoadedStudyPr
       <StudyHeader study={study} stream={running ? stream : null} />
       {study.failure && (
         <Notice tone="bad" title={study.failure.message}>
-          {study.failure.hint && <p>{study.failure.hint}</p>}
+          {study.failure.hint && (
+            <p>
+              <Words>{study.failure.hint}</Words>
+            </p>
+          )}
         </Notice>
       )}
       <StudySummary study={study} trials={searched} fetchedAt_ms={fetchedAt_ms} />
