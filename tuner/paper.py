@@ -125,14 +125,21 @@ def compare(comparison: Comparison, rounds: Sequence[Mapping[str, float]]) -> Ga
     return paired_gain([one[comparison.below] for one in both], [one[comparison.above] for one in both])
 
 
-def report(cells: Sequence[Cell], rounds: Sequence[Mapping[str, float]], *, simulated: bool) -> dict[str, Any]:
-    """Everything that the rounds say, as JSON values: each cell's throughput and each ratio beside the paper's."""
+def report(
+    cells: Sequence[Cell], rounds: Sequence[Mapping[str, float]], *, simulated: bool, emulated: bool = False
+) -> dict[str, Any]:
+    """Everything that the rounds say, as JSON values: each cell's throughput and each ratio beside the paper's.
+    Those of emulated CPUs stand alone: their speed means nothing, so there is nothing to compare."""
+    ratios = [_ratio_json(comparison, cells, compare(comparison, rounds)) for comparison in COMPARISONS]
+    if emulated:
+        ratios = [ratio | {"paper": None, "paper_ratio": None} for ratio in ratios]
     return {
         "paper": PAPER,
         "simulated": simulated,
+        "emulated": emulated,
         "rounds": len(rounds),
         "cells": [_cell_json(cell, [one[cell.name] for one in rounds if cell.name in one]) for cell in cells],
-        "ratios": [_ratio_json(comparison, cells, compare(comparison, rounds)) for comparison in COMPARISONS],
+        "ratios": ratios,
     }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.failures import CommandError
+from app.cli.failures import CommandError, Exit
 
 
 def calibrate_command(
@@ -53,6 +53,7 @@ def calibrate_testbed(
     from tuner.topology import Topology  # noqa: PLC0415
 
     with testbed_for_one_command(settings, testbed, None, console) as (api, made):
+        check_speed_counts(made)
         gateways = made["gateways"]
         topologies = {side: Topology.model_validate(one["topology"]) for side, one in gateways.items()}
         engines = [engine for engine in gateways["a"]["engines"] if engine in gateways["b"]["engines"]]
@@ -93,6 +94,16 @@ def calibrate_testbed(
         return
     _print(console, found)
     console.print(f"Written   {path}", highlight=False, soft_wrap=True)
+
+
+def check_speed_counts(testbed: Mapping[str, Any]) -> None:
+    """Raises CommandError where the CPUs are emulated, before anything is measured."""
+    if testbed["emulated"]:
+        raise CommandError(
+            f"testbed {testbed['name']} has emulated CPUs: their speed means nothing, so no model can be fitted to it",
+            hint="Calibrate on hosts with real CPUs, or with --testbed netns on this machine.",
+            code=Exit.MACHINE,
+        )
 
 
 def calibrations_folder(settings: Any) -> Path:

@@ -32,7 +32,9 @@ def paper_figure(report: Mapping[str, Any], title: str, paths: Sequence[Path]) -
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     _cells(above, cells)
-    _ratios(below, ratios, "simulated" if report["simulated"] else "measured here")
+    _ratios(
+        below, ratios, "simulated" if report["simulated"] else "emulated" if report["emulated"] else "measured here"
+    )
     _save(figure, paths)
 
 
@@ -91,9 +93,10 @@ def _ratios(axes: Axes, ratios: Sequence[Mapping[str, Any]], whose: str) -> None
     axes.set_yticks(range(len(ratios)), [ratio["label"] for ratio in ratios])
     axes.set_ylim(len(ratios) - 0.5, -0.8)
     axes.set_xlabel("ratio within a round, with 95% interval")
-    published_mark = Line2D([], [], color=_PAPER, marker="D", linestyle="", label="the paper, 100G hardware")
-    measured_mark = Line2D([], [], color="black", marker="o", linestyle="", label=whose)
-    axes.legend(handles=[measured_mark, published_mark], frameon=False, loc="lower right")
+    marks = [Line2D([], [], color="black", marker="o", linestyle="", label=whose)]
+    if any(ratio["paper_ratio"] for ratio in ratios):
+        marks.append(Line2D([], [], color=_PAPER, marker="D", linestyle="", label="the paper, 100G hardware"))
+    axes.legend(handles=marks, frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -12,6 +12,9 @@ import typer
 from app.cli.failures import CommandError, Exit
 from app.cli.tune_options import EngineName
 
+SIMULATED = ", simulated: no packet was sent"
+EMULATED = ", emulated CPUs: the speed means nothing"
+
 
 class Experiment(StrEnum):
     """What can be reproduced."""
@@ -109,12 +112,12 @@ def reproduce(settings: Any, request: _Request, console: Any) -> None:
             say=say,
         )
     values = [{name: one["samples"][0]["throughput_gbps"] for name, one in each.items()} for each in measured]
-    found = report(cells, values, simulated=testbed["simulated"])
+    found = report(cells, values, simulated=testbed["simulated"], emulated=testbed["emulated"])
     for cell in found["cells"]:
         if cell["name"] in broken:
             cell["missing_because"] = broken[cell["name"]]
     figures = [request.output / f"hpsr2025.{kind}" for kind in ("svg", "png")]
-    marked = ", simulated: no packet was sent" if testbed["simulated"] else ""
+    marked = SIMULATED if testbed["simulated"] else EMULATED if testbed["emulated"] else ""
     title = f"HPSR 2025 grid on {request.testbed}, {request.engine}, {request.seconds:g} s a sample{marked}"
     paper_figure(found, title, figures)
     if request.json_path is not None:
@@ -161,6 +164,9 @@ def _print(console: Any, found: dict[str, Any], marked: str) -> None:
     console.print()
     console.print(cells)
     console.print(ratios)
-    console.print(
-        f"Paper: {found['paper']}. Its ratios come from 100G hardware; yours from your testbed.", highlight=False
+    beside = (
+        "Its ratios are left out: figures of emulated CPUs are compared with no others."
+        if found["emulated"]
+        else "Its ratios come from 100G hardware; yours from your testbed."
     )
+    console.print(f"Paper: {found['paper']}. {beside}", highlight=False)

@@ -44,7 +44,15 @@ def test_what_a_host_or_an_engine_cannot_do_is_skipped_with_the_reason() -> None
 
 def test_the_traffic_spreads_evenly_over_the_tunnels_of_every_cell() -> None:
     flows = workload(grid({"a": TWO_NODES, "b": TWO_NODES}), 2).flows
-    assert (flows % 16, flows % 1) == (0, 0)
+    assert flows % 16 == 0
+
+
+def test_figures_of_emulated_cpus_stand_beside_no_others() -> None:
+    rounds = [{"one": 1.0, "several": 2.0, "several-inline": 4.0}] * 3
+    found = report(grid({"a": ONE, "b": ONE}), rounds, simulated=False, emulated=True)
+    assert found["emulated"]
+    assert all(ratio["paper"] is None and ratio["paper_ratio"] is None for ratio in found["ratios"])
+    assert any(ratio["ratio"] == pytest.approx(4) for ratio in found["ratios"]), "what was measured is still shown"
 
 
 def test_ratios_are_paired_and_drift_cancels() -> None:
