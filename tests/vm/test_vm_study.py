@@ -41,7 +41,9 @@ def run(driver: VmDriver, candidate: Candidate, *workloads: Workload) -> TrialRe
 
 
 @pytest.mark.quick
-def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed, show: Callable[[str], None]) -> None:
+def test_machines_are_what_they_were_made_to_be(
+    driver: VmDriver, provisioned: ProvisionedTestbed, show: Callable[[str], None]
+) -> None:
     assert not provisioned.shared_machine
     for name, gateway in provisioned.gateways.items():
         topology = Topology.model_validate(gateway.topology)
@@ -55,6 +57,8 @@ def test_machines_are_what_they_were_made_to_be(provisioned: ProvisionedTestbed,
         )
         kernel, emulated = gateway.fingerprint["kernel"], "emulated" if provisioned.emulated else "by KVM"
         show(f"gateway {name}: Linux {kernel}, {emulated}, {cpus}; engines {', '.join(gateway.engines)}")
+        boot = Machine.of(driver, name).ssh("systemd-analyze time").stdout.partition("\n")[0]
+        show(f"gateway {name}: {boot}")
     a, b = provisioned.gateways["a"], provisioned.gateways["b"]
     assert a.host_key != b.host_key
 
