@@ -25,6 +25,8 @@ from tuner.candidate import GATEWAYS, Engine, Gateway
 
 PROVISION_TIMEOUT_S = 180.0
 UNCONFIRMED_LEASE_S = 45.0
+CONNECT_TIMEOUT_S = 15
+BECOME_TIMEOUT_S = 60
 EMULATED_PATIENCE = 4
 EMULATED_LEASE_S = 120.0
 SSH_TIED = PLAYBOOKS / "plugins/ssh-tied"
@@ -209,8 +211,10 @@ class SshDriver(GatewayPairDriver):
             "ansible_port": host.port,
             "ansible_user": host.user,
             "ansible_ssh_executable": str(SSH_TIED),
-            "ansible_timeout": 15 * self.patience,
-            "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=10s",
+            # This is for sudo's prompt, which a slow host takes its time for; ssh heeds the first ConnectTimeout.
+            "ansible_timeout": BECOME_TIMEOUT_S * self.patience,
+            "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=10s"
+            f" -o ConnectTimeout={CONNECT_TIMEOUT_S * self.patience}",
             "ansible_ssh_common_args": arguments,
             "ansible_remote_tmp": upload_folder(gateway),
             "ansible_become": host.become,
