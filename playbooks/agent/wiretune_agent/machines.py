@@ -113,6 +113,8 @@ def _write_seed(folder: Path, machine: Mapping[str, Any], public_key: str) -> No
     """The second disk: a tar archive that the machine unpacks over its root as it boots."""
     files = {
         "root/.ssh/authorized_keys": (public_key, 0o600),
+        # There is no DNS to ask: whoever looks up the machine's own name, as sudo does, would wait for it.
+        "etc/hosts": (f"127.0.0.1 localhost\n127.0.1.1 gateway-{machine['name']}\n", 0o644),
         "etc/wiretune-vm.sh": (IDENTITY.format(mac=MAC_PREFIX, data_address=machine["data_address"]), 0o644),
     }
     with tarfile.open(folder / f"{machine['name']}.seed", "w") as tar:
