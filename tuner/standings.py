@@ -33,9 +33,13 @@ surrogate and the playoff correct most of what a race gets wrong, for less."""
 _PRIOR_NOISE_SD, _PRIOR_NOISE_WEIGHT = 0.05, 1.0
 _MOST_MODELLED = 100
 _CAUCHY = 2.4
+"""Scale of Cauchy's weights, in standard deviations (95% efficient under normal noise)."""
 _MUCH_EXPECTED = 0.05
+"""So much more than the best, as a ratio, is much for the search to expect."""
 _CONTRADICTION_SD = 4.0
+"""Two blocks that lie so far apart contradict each other."""
 _MOST_LOST = 0.7
+"""Log merit that a disturbance may take from a block: half."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ def lane_port(lane: int) -> int:
     return FIRST_LANE_PORT + lane
 
 
+def programs_folder(gateway: GatewayAddresses) -> str:
+    """Where the agent and the programs that were brought along are on a host."""
+    return str(gateway.state_folder / "programs")
+
+
 def upload_folder(gateway: GatewayAddresses) -> str:
     """Where Ansible puts its temporary files on a host."""
     return f"/tmp/.wiretune-{gateway.state_folder.name}"  # noqa: S108 - Ansible makes it 0700, as the login user

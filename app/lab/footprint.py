@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.lab.addressing import STATE_ROOT, GatewayAddresses, gateways_of, upload_folder
+from app.lab.addressing import STATE_ROOT, GatewayAddresses, gateways_of, programs_folder, upload_folder
 
 
 def footprint(name: str, driver: str, hosts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
@@ -35,5 +35,5 @@ def _on_host(host: str, gateway: GatewayAddresses) -> str:
     return (
         f"{host}: an applied candidate until its lease ends; {folder} (in memory: keys, agent, wirelane) and the "
         f"interfaces inside and gen until a reboot; {upload}. By hand: ip link delete inside; "
-        f"umount -l {folder}/programs; rm -r {folder} {upload}"
+        f"umount -l {programs_folder(gateway)}; rm -r {folder} {upload}"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, upload_folder
+from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, programs_folder, upload_folder
 from app.lab.agent_messages import HostReport, checked
 from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
 from app.lab.engine_programs import EnginePrograms
@@ -218,10 +218,10 @@ class SshDriver(GatewayPairDriver):
             "ansible_ssh_common_args": arguments,
             "ansible_remote_tmp": upload_folder(gateway),
             "ansible_become": host.become,
-            "gateway_agent_folder": f"{_programs_folder(gateway)}/agent.zip",
+            "gateway_agent_folder": f"{programs_folder(gateway)}/agent.zip",
             "host_release": {
                 "state_folder": str(gateway.state_folder),
-                "programs_folder": _programs_folder(gateway),
+                "programs_folder": programs_folder(gateway),
                 "upload_folder": upload_folder(gateway),
             },
         }
@@ -241,20 +241,16 @@ class SshDriver(GatewayPairDriver):
     def _programs_on(self, gateway: GatewayAddresses, engine: Engine) -> list[str]:
         names = dict.fromkeys(Path(path).name for path in self._programs.of(engine))
         # The one that was brought along comes first: it is of the same version as everything else.
-        return [f"{_programs_folder(gateway)}/{name}" for name in names if name == "wirelane"] + list(names)
+        return [f"{programs_folder(gateway)}/{name}" for name in names if name == "wirelane"] + list(names)
 
     def _damage(self) -> str | None:
         return None
 
 
-def _programs_folder(gateway: GatewayAddresses) -> str:
-    return str(gateway.state_folder / "programs")
-
-
 def _bootstrap(gateway: GatewayAddresses, archive: str) -> dict[str, str]:
     return {
         "state_folder": str(gateway.state_folder),
-        "programs_folder": _programs_folder(gateway),
+        "programs_folder": programs_folder(gateway),
         "archive": archive,
     }
 

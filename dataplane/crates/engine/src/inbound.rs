@@ -2,7 +2,6 @@
 //!
 //! Inline mode does the three steps in one thread; pipelined mode gives each to a thread of its own.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use wirelane_crypto::{Aead, Key, OpenJob};
@@ -254,13 +253,12 @@ impl Delivery {
                 counters.drop_packets(EngineReason::InnerPacketMalformed, 1);
                 continue;
             };
-            let source = numbers(ip.source);
-            if allowed_source != Some(source) {
+            if allowed_source != Some(ip.source) {
                 if !routes.is_allowed(ip.source, &receiver.peer) {
                     counters.drop_packets(DropReason::SourceNotAllowed, 1);
                     continue;
                 }
-                allowed_source = Some(source);
+                allowed_source = Some(ip.source);
             }
             if received.ecn == Ecn::Ce && !ecn::decapsulate(received.ecn, &mut packet[..ip.total_len]) {
                 counters.drop_packets(EngineReason::EcnInconsistent, 1);
@@ -288,15 +286,6 @@ impl Delivery {
             }
         }
         counters.rx.add_batch(packets, bytes);
-    }
-}
-
-/// An address to compare with others: kept as it is, it would be read back wider than it was written, which stalls.
-#[inline]
-fn numbers(address: IpAddr) -> (bool, u128) {
-    match address {
-        IpAddr::V4(v4) => (false, v4.to_bits().into()),
-        IpAddr::V6(v6) => (true, v6.to_bits()),
     }
 }
 

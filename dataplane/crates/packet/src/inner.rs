@@ -38,7 +38,6 @@ pub struct IpPacket {
 
 impl IpPacket {
     /// Read version, addresses and length.
-    #[inline(always)] // through memory, the addresses would be read back wider than they were written, which stalls
     pub fn parse(packet: &[u8]) -> Result<Self, InnerError> {
         match packet.first().ok_or(InnerError::Truncated)? >> 4 {
             4 => {
