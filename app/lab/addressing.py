@@ -73,6 +73,11 @@ def lane_port(lane: int) -> int:
     return FIRST_LANE_PORT + lane
 
 
+def lane_endpoint(address: str, lane: int) -> str:
+    """Where a lane's datagrams go at a gateway with this underlay address, as `wg` and wirelane write it."""
+    return f"[{address}]:{lane_port(lane)}" if ":" in address else f"{address}:{lane_port(lane)}"
+
+
 def programs_folder(gateway: GatewayAddresses) -> str:
     """Where the agent and the programs that were brought along are on a host."""
     return str(gateway.state_folder / "programs")

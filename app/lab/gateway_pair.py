@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_network, lane_port
+from app.lab.addressing import RENDEZVOUS_PORT, GatewayAddresses, gateways_of, lane_endpoint, lane_network, lane_port
 from app.lab.agent_messages import (
     Facts,
     FarMeasurement,
@@ -347,7 +347,7 @@ class GatewayPairDriver(abc.ABC):
                     "listen_port": lane_port(lane),
                     "address": f"{gateway.lane(lane)}/31",
                     "peer_public_key": peer_keys[lane],
-                    "endpoint": f"{gateway.far.underlay}:{lane_port(lane)}",
+                    "endpoint": lane_endpoint(gateway.far.underlay, lane),
                     "allowed_ips": [gateway.far.inner_network, lane_network(lane)],
                 }
                 for lane in range(candidate.lanes)

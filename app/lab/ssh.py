@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import re
 import shutil
 import subprocess
 import time
@@ -233,10 +234,12 @@ class SshDriver(GatewayPairDriver):
 
     def _jump_command(self, host: SshHost) -> str:
         """The way over the jump host, whose key is pinned like the gateways'."""
-        user_host, _, port = str(host.jump).partition(":")
+        way = re.fullmatch(r"(?P<user>[^@]+@)?(\[(?P<v6>[^]]+)\]|(?P<name>[^:]+))(:(?P<port>\d+))?", str(host.jump))
+        assert way is not None  # noqa: S101 - whoever made this has checked it
+        user_host = f"{way['user'] or ''}{way['v6'] or way['name']}"
         key = ["-i", host.key_file, "-o", "IdentitiesOnly=yes"] if host.key_file else []
         checks = ["-o", f"UserKnownHostsFile={self._known_hosts}", "-o", "StrictHostKeyChecking=accept-new"]
-        return " ".join(["ssh", *key, *checks, "-p", port or "22", "-W", "%h:%p", user_host])
+        return " ".join(["ssh", *key, *checks, "-p", way["port"] or "22", "-W", "[%h]:%p", user_host])
 
     def _programs_on(self, gateway: GatewayAddresses, engine: Engine) -> list[str]:
         names = dict.fromkeys(Path(path).name for path in self._programs.of(engine))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.lab.addressing import GatewayAddresses, lane_network, lane_port
+from app.lab.addressing import GatewayAddresses, lane_endpoint, lane_network, lane_port
 from tuner.candidate import Candidate
 
 
@@ -46,7 +46,7 @@ def wirelane_toml(candidate: Candidate, gateway: GatewayAddresses, peer_public_k
             "",
             "[[lane.peer]]",
             f"public_key = {_text(peer_public_keys[lane])}",
-            f"endpoint = {_text(f'{gateway.far.underlay}:{lane_port(lane)}')}",
+            f"endpoint = {_text(lane_endpoint(gateway.far.underlay, lane))}",
             f"allowed_ips = [{_text(gateway.far.inner_network)}, {_text(lane_network(lane))}]",
         ]
     return "\n".join(lines) + "\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.lab.secret_reference import PATTERN as SECRET_REFERENCE
 from tuner.candidate import Engine, Gateway
@@ -52,11 +52,40 @@ class SimulationOptions(BaseModel):
     broken_candidate_ratio: float = Field(0.0, ge=0, le=1, description="share of candidates that cannot run")
 
 
-_HOST = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$"
+_HOST = r"^[A-Za-z0-9:]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9:])?$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
-_JUMP = r"^([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,251}(:[0-9]{1,5})?$"
+_JUMP = r"^([a-z_][a-z0-9_-]{0,31}@)?([A-Za-z0-9][A-Za-z0-9.-]{0,251}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$"
 _PATH = r"^/[A-Za-z0-9._/-]{1,200}$"
 _HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{20,1400}={0,3}$"
+
+
+def _without_brackets(address: object) -> object:
+    """As in a URL, the brackets of an IPv6 address are no part of it."""
+    if not isinstance(address, str):
+        return address
+    if "%" in address:
+        raise ValueError(
+            "an address with a zone (after %) means something on one machine only: give the host a name, or an address"
+            " that is unique, of fd00::/8 for instance"
+        )
+    return address[1:-1] if address.startswith("[") and address.endswith("]") else address
+
+
+def _of_a_link(given: object) -> IPv4Address | IPv6Address:
+    address = ip_address(str(_without_brackets(given)))
+    if isinstance(address, IPv6Address):
+        if address.is_link_local:
+            raise ValueError(
+                "a link-local IPv6 address needs a zone, which tunnels of the other gateway do not have: give the"
+                " interface an address that is unique, of fd00::/8 for instance"
+            )
+        if address.ipv4_mapped:
+            raise ValueError(f"write this IPv4 address as {address.ipv4_mapped}")
+    return address
+
+
+ManagementAddress = Annotated[str, Field(pattern=_HOST, max_length=253), BeforeValidator(_without_brackets)]
+DataAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_of_a_link)]
 
 
 class SshHostOptions(BaseModel):
@@ -64,8 +93,8 @@ class SshHostOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    address: str = Field(pattern=_HOST, max_length=253, description="management address or name")
-    data_address: IPv4Address = Field(description="own address on the link between the gateways")
+    address: ManagementAddress = Field(description="management address or name")
+    data_address: DataAddress = Field(description="own address on the link between the gateways, IPv4 or IPv6")
     port: int = Field(22, ge=1, le=65535)
     user: str = Field("root", pattern=_USER)
     key_file: str | None = Field(None, pattern=_PATH, description="private key on the service's machine; null: its own")
@@ -110,6 +139,12 @@ class TestbedCreate(BaseModel):
             raise ValueError("simulation is for driver sim only")
         if (self.ssh is not None) != (self.driver == "ssh"):
             raise ValueError("ssh names the two hosts of driver ssh, and only that driver has it")
+        if self.ssh is not None:
+            addresses = (self.ssh.a.data_address, self.ssh.b.data_address)
+            if addresses[0].version != addresses[1].version:
+                raise ValueError("the data addresses of both gateways must be of the same IP version")
+            if addresses[0] == addresses[1]:
+                raise ValueError("both gateways have the same data address")
         return self
 
 

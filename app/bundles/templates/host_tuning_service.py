@@ -17,6 +17,7 @@ from typing import Any
 from wiretune_agent import host_tuning
 from wiretune_agent.command import attempt
 from wiretune_agent.errors import AgentError
+from wiretune_agent.host_settings import udp_flow
 
 SETTINGS = Path("/etc/wiretune/host-tuning.json")
 RECORD_FOLDER = "/run/wiretune-host-tuning"
@@ -43,7 +44,7 @@ def _apply(folder: Path) -> int:
     settings, toward = _settings()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        host_tuning.apply(settings, _interface_toward(toward), folder)
+        host_tuning.apply(settings, _interface_toward(toward), udp_flow(toward), folder)
     except AgentError:
         host_tuning.restore(folder)
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wiretune_agent import engines, fingerprint, host_tuning, surroundings
+from wiretune_agent.host_settings import udp_flow
 
 SYSTEM = Path("/sys/devices/system")
 
@@ -22,7 +23,9 @@ def gather(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "topology": topology(interface),
         "fingerprint": fingerprint.gather(interface, programs),
         "emulated": fingerprint.is_emulated(),
-        "host_tunables": host_tuning.available(interface, whole_host=arguments["whole_host"]),
+        "host_tunables": host_tuning.available(
+            interface, udp_flow(arguments["data_address"]), whole_host=arguments["whole_host"]
+        ),
         "before": surroundings.before_measuring(),
         "engines": sorted(
             engine for engine, paths in arguments["engine_paths"].items() if engines.available(engine, paths)

@@ -9,6 +9,7 @@ from typing import Any
 
 from wiretune_agent import engines, host_tuning, keys, lease, sysctls
 from wiretune_agent.errors import AgentError
+from wiretune_agent.host_settings import udp_flow
 from wiretune_agent.surroundings import interface_of
 
 
@@ -37,7 +38,8 @@ def apply(arguments: Mapping[str, Any]) -> dict[str, Any]:
         lease.arm(folder, arguments["lease_s"])
     engines.stop_recorded(folder)
     sysctls.apply(arguments["sysctls"], folder)
-    host_tuning.apply(arguments["host_tuning"], interface_of(arguments["data_address"]), folder)
+    address = arguments["data_address"]
+    host_tuning.apply(arguments["host_tuning"], interface_of(address), udp_flow(address), folder)
     engines.start(folder, arguments)
     return {"engine_pids": [process.pid for process in engines.recorded(folder)]}
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,15 @@ def _link_problems(arguments: Mapping[str, Any]) -> Iterator[str]:
 def _management_interfaces() -> set[str | None]:
     """Interfaces that carry an SSH connection to this host now."""
     lines = attempt(["ss", "-H", "-t", "-n", "-p", "state", "established"]).stdout.splitlines()
-    local = [line.split()[2].rpartition(":")[0].strip("[]") for line in lines if '"sshd' in line]
-    return {interface_with(address.removeprefix("::ffff:").partition("%")[0]) for address in local}
+    return {interface_with(address) for address in ssh_addresses(lines)}
+
+
+def ssh_addresses(established: Iterable[str]) -> Iterator[str]:
+    """Own addresses of SSH connections, out of `ss -tnp`: `192.0.2.1:22`, `[2001:db8::1]:22`, `[fe80::1]%eth0:22`."""
+    for line in established:
+        if '"sshd' in line:
+            address = line.split()[2].rpartition(":")[0].partition("%")[0]
+            yield address.strip("[]").removeprefix("::ffff:")
 
 
 def _bytes(interface: str) -> int:

@@ -98,6 +98,11 @@ def interface_with(address: str) -> str | None:
     return None
 
 
+def udp_flow(address: str) -> str:
+    """What ethtool calls the datagrams that an address sends and takes in."""
+    return "udp6" if ":" in address else "udp4"
+
+
 def queue_files(interface: str, way: str, name: str) -> list[Path]:
     """A file of every queue, in the queues' order; `way`: "rx" or "tx"."""
     folders = (NETWORK / interface / "queues").glob(f"{way}-*")

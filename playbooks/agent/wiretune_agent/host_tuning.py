@@ -53,14 +53,15 @@ OFFLOADS = {
 Steps = Iterator[tuple[Setting, str]]
 
 
-def apply(tuning: Mapping[str, Any], interface: str, state_folder: Path) -> None:
+def apply(tuning: Mapping[str, Any], interface: str, udp_flow: str, state_folder: Path) -> None:
     """Put back what an earlier candidate has changed, then make these settings. Raises AgentError.
 
     `tuning`: tuner's HostTuning.used(), in its order: the number of queues comes before what is set by queue.
+    `udp_flow`: the tunnels' datagrams, by ethtool's name.
     """
     restore(state_folder)
     record: dict[str, Any] = {"before": [], "made": []}
-    for setting, value in _steps(tuning, interface):
+    for setting, value in _steps(tuning, interface, udp_flow):
         before = read(setting)
         if setting.kind == "qdisc" and " " in before:
             # Its parameters could not be put back.
@@ -111,14 +112,14 @@ def differences(state_folder: Path) -> Iterator[str]:
             yield f"{kind} {target} is {found} instead of {wanted}"
 
 
-def available(interface: str, *, whole_host: bool) -> list[str]:
+def available(interface: str, udp_flow: str, *, whole_host: bool) -> list[str]:
     """Names of tuner's HostTuning that this host has. `whole_host`: also those that namespaces share."""
     rings, channels = output("-g", interface), output("-l", interface)
     coalescing, features = values(output("-c", interface)), values(output("-k", interface))
     has = {
         "underlay_mtu": True,
         "channels": max(most(channels, name) for name in ("Combined", "RX")) > 1,
-        "udp_rss_ports": bool(hashed(output("-n", interface, "rx-flow-hash", "udp4"))),
+        "udp_rss_ports": bool(hashed(output("-n", interface, "rx-flow-hash", udp_flow))),
         "ring_packets": most(rings, "RX") > 0,
         "adaptive_coalescing": coalescing.get("Adaptive RX", "n/a") != "n/a",
         "coalesce_us": coalescing.get("rx-usecs", "n/a") != "n/a",
@@ -133,13 +134,15 @@ def available(interface: str, *, whole_host: bool) -> list[str]:
     return sorted(name for name, present in has.items() if present)
 
 
-def _steps(tuning: Mapping[str, Any], interface: str) -> Steps:
+def _steps(tuning: Mapping[str, Any], interface: str, udp_flow: str) -> Steps:
     """Settings with their values, each found only after those before it were made."""
     for name, value in tuning.items():
         if name in SYSCTLS:
             yield from ((Setting("text", str(_sysctl(one))), str(value)) for one in SYSCTLS[name])
         elif name in OFFLOADS:
             yield Setting("feature", f"{interface} {OFFLOADS[name]}"), "on" if value else "off"
+        elif name == "udp_rss_ports":
+            yield Setting("flow-hash", f"{interface} {udp_flow}"), "sdfn" if value else "sd"
         elif name in _STEPS:
             made = list(_STEPS[name](interface, value))
             if not made:
@@ -177,7 +180,6 @@ _STEPS: dict[str, Callable[[str, Any], Steps]] = {
     "ring_packets": lambda i, value: iter([(Setting("ring", f"{i} {name}"), str(value)) for name in ("rx", "tx")]),
     "adaptive_coalescing": lambda i, on: iter([(Setting("coalesce", f"{i} adaptive-rx"), "on" if on else "off")]),
     "coalesce_us": lambda interface, value: iter([(Setting("coalesce", f"{interface} rx-usecs"), str(value))]),
-    "udp_rss_ports": lambda i, on: iter([(Setting("flow-hash", f"{i} udp4"), "sdfn" if on else "sd")]),
     "qdisc": lambda interface, kind: iter([(Setting("qdisc", interface), f"{kind} {OWN_HANDLE}")]),
     "irq_cpus": _irq_cpus,
     "rps_cpus": _rps_cpus,

@@ -121,7 +121,8 @@ class Server:
 
     def _await_listening(self, ports: Sequence[int]) -> None:
         deadline = time.monotonic() + LISTEN_TIMEOUT_S
-        while not set(ports) <= listening_ports(Path("/proc/net/tcp").read_text()):
+        table = Path("/proc/net/tcp6" if ":" in self._setup.inner_address else "/proc/net/tcp")
+        while not set(ports) <= listening_ports(table.read_text()):
             for server, port in zip(self._servers, ports, strict=True):
                 if server.poll() is not None:
                     output = "".join(server.communicate(timeout=1)).strip()
@@ -172,7 +173,7 @@ def run_time_s(workload: Mapping[str, Any]) -> int:
 
 
 def listening_ports(proc_net_tcp: str) -> set[int]:
-    """Local ports in state LISTEN (0A) out of /proc/net/tcp (proc(5))."""
+    """Local ports in state LISTEN (0A) out of /proc/net/tcp or tcp6 (proc(5))."""
     rows = (line.split() for line in proc_net_tcp.splitlines()[1:])
     return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 

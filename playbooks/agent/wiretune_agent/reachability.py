@@ -29,9 +29,14 @@ class Link(NamedTuple):
         )
 
 
+def family_of(address: str) -> socket.AddressFamily:
+    """IPv6 or IPv4, by how the address is written."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def reach(address: str, port: int, timeout_s: float) -> int:
     """Try a TCP connection: 0 when the far end takes or refuses it, which proves both ways; else the error's number."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as probe:
         probe.settimeout(timeout_s)
         result = probe.connect_ex((address, port))
     return 0 if result == errno.ECONNREFUSED else result

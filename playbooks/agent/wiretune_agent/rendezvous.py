@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wiretune_agent.errors import AgentError
+from wiretune_agent.reachability import family_of
 
 MAX_LINE_BYTES = 8 << 20
 CONNECT_TIMEOUT_S = 30.0
@@ -123,7 +124,7 @@ class Answerer:
     """Gateway b's end."""
 
     def __init__(self, own_address: str, port: int, token: str) -> None:
-        with socket.create_server((own_address, port), backlog=8) as server:
+        with socket.create_server((own_address, port), family=family_of(own_address), backlog=8) as server:
             self._lines = _accept(server, token)
 
     def serve(self, handle: Callable[[dict[str, Any]], dict[str, Any]], while_waiting: Callable[[], None]) -> None:

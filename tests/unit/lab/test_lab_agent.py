@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wiretune_agent import command, engines, facts, frames, iperf3, keys, pktgen, readback, sysctls
+from wiretune_agent import command, engines, facts, frames, host, iperf3, keys, pktgen, readback, sysctls
 from wiretune_agent.calls import dispatch
 from wiretune_agent.errors import AgentError
 from wiretune_agent.flows import NO_LANE, candidates_per_flow, choose
@@ -174,6 +174,12 @@ def test_differences_of_a_bond() -> None:
     assert list(readback._differences(bond | {"spread": "bond"}, ASKED | {"spread": "bond"})) == []
     (difference,) = readback._differences(bond, ASKED | {"spread": "bond"})
     assert difference == "flows come to lanes by ecmp instead of bond"
+
+
+def test_own_ends_of_ssh_connections() -> None:
+    """By IPv4, IPv6 and a link-local address; the clients of these connections are on the same machine."""
+    lines = (DATA / "ss-6.1.0-ssh-connections.txt").read_text().splitlines()
+    assert list(host.ssh_addresses(lines)) == ["192.0.2.1", "2001:db8::1", "fe80::8c24:29ff:fefd:59b4"]
 
 
 def test_differences_of_routes_and_sysctls() -> None:

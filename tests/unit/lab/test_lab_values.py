@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.lab.addressing import gateways_of, lane_network
+from app.lab.addressing import gateways_of, lane_endpoint, lane_network
 from app.lab.agent_messages import AgentFailure, Facts, Preparation, checked
 from app.lab.doctor import can_tune, diagnose, examine, iperf3_version
 from app.lab.driver import CandidateFailed, LabError
@@ -50,6 +50,11 @@ def test_wirelane_configuration() -> None:
         }
     ]
     assert "cpu_sets" not in tomllib.loads(wirelane_toml(candidate, b, [KEY] * 2))
+
+
+def test_an_endpoint_is_written_as_wg_shows_it() -> None:
+    assert lane_endpoint("192.0.2.1", 0) == "192.0.2.1:51820"
+    assert lane_endpoint("fd00::1", 2) == "[fd00::1]:51822"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 44, KEY + "\nPostUp = reboot", KEY[:-4], "'; reboot #", KEY * 2])

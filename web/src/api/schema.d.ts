@@ -2365,8 +2365,7 @@ export interface components {
             address: string;
             /**
              * Data Address
-             * Format: ipv4
-             * @description own address on the link between the gateways
+             * @description own address on the link between the gateways, IPv4 or IPv6
              */
             data_address: string;
             /**
