@@ -1,4 +1,4 @@
-"""Two network namespaces as hosts of driver `ssh`: each with an SSH server, and a link between them that has IPv6 only."""
+"""Two network namespaces as hosts of driver `ssh`: an SSH server for each, and a link between them with IPv6 only."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 ForceCommand nsenter -t {pid} -n -m sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
-# It keeps the namespaces of network and mounts. UAPI sockets are the host's own, and so are units: without systemd's folder
-# nothing asks for any, which would be outside.
+# It keeps the namespaces of network and mounts. UAPI sockets are the host's own. Units would be outside: with no folder of
+# systemd's, nothing asks for any.
 HOLD = """
 mount -t tmpfs none /run/wireguard
 ! test -d /run/systemd || mount -t tmpfs none /run/systemd
@@ -41,7 +41,7 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class NamespaceHost:
-    """One of them. Its server runs beside the namespace and its sessions inside, so that no management link is needed."""
+    """One of them. Its server runs outside and its sessions inside, so that no management link is needed."""
 
     namespace: str
     ssh: SshHost
@@ -84,9 +84,7 @@ def _host(name: Gateway, namespace: str, folder: Path) -> Iterator[NamespaceHost
             _key_pair(folder / key)
         with socket.create_server((MANAGEMENT, 0), family=socket.AF_INET6) as probe:
             port = probe.getsockname()[1]
-        (folder / "sshd_config").write_text(
-            CONFIG.format(address=MANAGEMENT, port=port, folder=folder, pid=holder.pid)
-        )
+        (folder / "sshd_config").write_text(CONFIG.format(address=MANAGEMENT, port=port, folder=folder, pid=holder.pid))
         assert SSHD is not None
         Path("/run/sshd").mkdir(exist_ok=True)
         argv = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
@@ -106,7 +104,8 @@ def ssh_gateways(name: str, folder: Path) -> Iterator[dict[Gateway, NamespaceHos
         for namespace in namespaces.values():
             _ip("netns", "add", namespace)
             stack.callback(_ip, "netns", "delete", namespace)
-        _ip("link", "add", "data", "netns", namespaces["a"], "type", "veth", "peer", "name", "data", "netns", namespaces["b"])
+        a, b = namespaces.values()
+        _ip(*f"link add data netns {a} type veth peer name data netns {b}".split())
         for gateway, namespace in namespaces.items():
             _ip("-n", namespace, "link", "set", "lo", "up")
             _ip("-n", namespace, "address", "add", f"{DATA[gateway]}/64", "dev", "data", "nodad")

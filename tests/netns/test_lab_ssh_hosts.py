@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.lab.driver import LabError
 from app.lab.ssh import SshDriver
-from tests.contract.service_process import ServiceProcess, wait_for
+from tests.contract.service_process import ServiceProcess
 from tests.contract.test_cli import run
 from tests.netns.ssh_gateways import DATA, SSHD, NamespaceHost, ssh_gateways
 from tuner.candidate import Candidate, Engine, Gateway
@@ -60,7 +59,7 @@ def test_lanes_over_ipv6(hosts: Hosts, tmp_path: Path) -> None:
     assert reference.raw_gbps is not None
     driver.teardown()
     assert {name: host.run("ip", "-o", "link") for name, host in hosts.items()} == before
-    assert not [path for path in Path("/run/wiretune").glob(f"{NAME}-*")]
+    assert not list(Path("/run/wiretune").glob(f"{NAME}-*"))
 
 
 def test_hosts_that_vanish_can_be_forgotten(hosts: Hosts, tmp_path: Path) -> None:

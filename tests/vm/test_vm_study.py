@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from vm_gateway import Machine, different
+from vm_gateway import Machine, different, flooding
 from vm_placement import in_words, pages_of, threads_of
 from vm_study import begin_study, blocks_in, completed, make_testbed, told
 
@@ -120,6 +120,20 @@ def test_wirelane_on_two_numa_nodes(
     after = gateway_a.settings()
     assert different(before, after) == []
     show(f"gateway a after the rollback: all {len(after)} lines of its settings as before")
+
+
+def test_a_sample_beside_other_traffic_says_so(
+    driver: VmDriver, provisioned: ProvisionedTestbed, gateway_b: Machine, show: Callable[[str], None]
+) -> None:
+    """Few packets are offered, so that the other traffic is a large share of the link on a machine of any speed."""
+    assert provisioned
+    with flooding(gateway_b, driver._gateways["a"].underlay):
+        (sample,) = run(driver, WIRELANE, PACKETS).samples
+    found = {unfit.gateway: unfit.words for unfit in sample.unfit if unfit.kind == "foreign_traffic"}
+    assert set(found) == {"a", "b"}, sample.unfit
+    for words in found.values():
+        show(f"a sample beside other traffic is marked: {words}")
+    driver.rollback()
 
 
 def test_a_study_leaves_the_settings_as_they_were(

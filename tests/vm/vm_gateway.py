@@ -146,6 +146,23 @@ def of_any_boot(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith((*drawn, "vm.user_reserve_kbytes"))]
 
 
+FLOOD = (
+    "import socket, time\nto = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "while True:\n    to.sendto(bytes(1400), ('{address}', 9))\n    time.sleep(0.002)"
+)
+"""Other traffic, 5 Mbit/s at most: beyond the limit of 1 Mbit/s on a slow machine too."""
+
+
+@contextmanager
+def flooding(machine: Machine, address: str) -> Iterator[None]:
+    """Other traffic from this machine to an address."""
+    machine.output(f'systemd-run --quiet --collect --unit=flood python3 -c "{FLOOD.format(address=address)}"')
+    try:
+        yield
+    finally:
+        machine.output("systemctl stop flood")
+
+
 @dataclass(frozen=True)
 class Link:
     """The cable between the machines: each sends its frames to the other's Unix socket."""

@@ -127,9 +127,10 @@ def test_masks_are_read_as_they_are_written(cpus: set[int]) -> None:
 def test_an_unknown_setting_and_a_missing_file_blame_the_candidate(tmp_path: Path) -> None:
     for tuning in ({"panic": 1}, {"netdev_budget": 300, "irq_cpus": "0"}):
         with pytest.raises(AgentError) as raised:
-            host_tuning.apply(tuning, "no-such-interface", "udp4", tmp_path) if "panic" in tuning else host_settings.read(
-                Setting("text", "/proc/sys/net/core/no_such")
-            )
+            if "panic" in tuning:
+                host_tuning.apply(tuning, "no-such-interface", "udp4", tmp_path)
+            else:
+                host_settings.read(Setting("text", "/proc/sys/net/core/no_such"))
         assert raised.value.blame == "candidate"
 
 
