@@ -31,8 +31,18 @@ KEYS_FOLDER = "/etc/wiretune/keys"
 WIRELANE = "/usr/local/bin/wirelane"
 WIRELANE_UNIT = "wiretune-wirelane.service"
 WIREGUARD_GO_UNIT = "wiretune-wireguard-go@.service"
+CHANGED_ALONG = ("net.ipv4.conf.all.send_redirects",)
+"""In-tree WireGuard turns it off for the whole host as its first device comes up (wg_open), and never on again."""
 STOCK_PROGRAMS = ("wg-quick", "wg", "ip", "flock", "bash")
-STATIC_FILES = ("apply.yml", "snapshot.yml", "services.yml", "rollback.yml", "keys.sh", "inventory.ini")
+STATIC_FILES = (
+    "apply.yml",
+    "snapshot.yml",
+    "services.yml",
+    "rollback.yml",
+    "place_files.py",
+    "keys.sh",
+    "inventory.ini",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +256,7 @@ def play_variables(source: BundleSource, plans: Mapping[Gateway, GatewayPlan]) -
             for near, far in zip(plan_a.lanes, plan_b.lanes, strict=True)
         ],
         "sysctls": sysctls,
+        "changed_along": CHANGED_ALONG,
         "managed_folders": folders,
         "managed_paths": sorted({*folders, *units, *destinations, "/etc/wiretune/wirelane.toml"}),
         "all_units": [

@@ -200,7 +200,7 @@ def _file_table(plan: GatewayPlan) -> list[dict[str, str]]:
 _OTHER_FILES = (
     ("`apply.yml`, `rollback.yml`", "Ansible: put it into production, take it out again"),
     ("`inventory.ini`, `vars.json`", "Ansible: your gateways; which file goes where"),
-    ("`keys.sh`", "makes the keys on each gateway"),
+    ("`keys.sh`, `place_files.py`", "make the keys on each gateway; put the files in place"),
     ("`manifest.json`", "versions, fingerprints, configuration, baseline, verdict"),
     ("`evidence/`", "samples, confirm blocks, the link without a tunnel, command lines, result"),
 )

@@ -30,8 +30,8 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 ForceCommand nsenter -t {pid} -n -m sh -c "$SSH_ORIGINAL_COMMAND"
 """
 
-# It keeps the namespaces of network and mounts. UAPI sockets are the host's own. Units would be outside: with no folder of
-# systemd's, nothing asks for any.
+# It keeps the namespaces of network and mounts. UAPI sockets are the host's own. Units would be outside: with no folder
+# of systemd's, nothing asks for any.
 HOLD = """
 mount -t tmpfs none /run/wireguard
 ! test -d /run/systemd || mount -t tmpfs none /run/systemd
