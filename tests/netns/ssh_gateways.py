@@ -21,7 +21,7 @@ DATA: dict[Gateway, str] = {"a": "fd5a:17::a", "b": "fd5a:17::b"}
 CONFIG = """
 ListenAddress [{address}]:{port}
 HostKey {folder}/host
-AuthorizedKeysFile {folder}/login.pub
+AuthorizedKeysFile {login}.pub
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
@@ -73,18 +73,19 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def _host(name: Gateway, namespace: str, folder: Path) -> Iterator[NamespaceHost]:
+def _host(name: Gateway, namespace: str, folder: Path, login: Path) -> Iterator[NamespaceHost]:
     Path("/run/wireguard").mkdir(exist_ok=True)
     holder_argv = ["ip", "netns", "exec", namespace, "sh", "-ec", HOLD]
     with ExitStack() as stack:
         holder = stack.enter_context(subprocess.Popen(holder_argv))
         stack.callback(holder.kill)
-        folder.mkdir(parents=True)
-        for key in ("host", "login"):
-            _key_pair(folder / key)
+        folder.mkdir()
+        _key_pair(folder / "host")
         with socket.create_server((MANAGEMENT, 0), family=socket.AF_INET6) as probe:
             port = probe.getsockname()[1]
-        (folder / "sshd_config").write_text(CONFIG.format(address=MANAGEMENT, port=port, folder=folder, pid=holder.pid))
+        (folder / "sshd_config").write_text(
+            CONFIG.format(address=MANAGEMENT, port=port, folder=folder, login=login, pid=holder.pid)
+        )
         assert SSHD is not None
         Path("/run/sshd").mkdir(exist_ok=True)
         argv = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
@@ -92,7 +93,7 @@ def _host(name: Gateway, namespace: str, folder: Path) -> Iterator[NamespaceHost
         server = stack.enter_context(subprocess.Popen(argv, stderr=log))
         stack.callback(server.kill)
         wait_until(lambda: _listens(port), 30)
-        ssh = SshHost(MANAGEMENT, DATA[name], port=port, key_file=str(folder / "login"))
+        ssh = SshHost(MANAGEMENT, DATA[name], port=port, key_file=str(login))
         yield NamespaceHost(namespace, ssh, (server, holder))
 
 
@@ -110,7 +111,9 @@ def ssh_gateways(name: str, folder: Path) -> Iterator[dict[Gateway, NamespaceHos
             _ip("-n", namespace, "link", "set", "lo", "up")
             _ip("-n", namespace, "address", "add", f"{DATA[gateway]}/64", "dev", "data", "nodad")
             _ip("-n", namespace, "link", "set", "data", "up")
+        folder.mkdir()
+        _key_pair(folder / "login")
         yield {
-            gateway: stack.enter_context(_host(gateway, namespace, folder / gateway))
+            gateway: stack.enter_context(_host(gateway, namespace, folder / gateway, folder / "login"))
             for gateway, namespace in namespaces.items()
         }

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,14 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 def test_lanes_over_ipv6(hosts: Hosts, tmp_path: Path) -> None:
-    """Preflight, keys, candidates, read-back, traffic, and the link without a tunnel: all over IPv6."""
+    """Preflight, keys, candidates, read-back, traffic, and the link without a tunnel: all over IPv6. The way to b leads
+    over a."""
     before = {name: host.run("ls", "/sys/class/net") for name, host in hosts.items()}
-    driver = SshDriver(NAME, {name: host.ssh for name, host in hosts.items()}, tmp_path / "ssh")
+    a, b = hosts["a"].ssh, hosts["b"].ssh
+    driver = SshDriver(NAME, {"a": a, "b": replace(b, jump=f"root@[{a.address}]:{a.port}")}, tmp_path / "ssh")
     provisioned = driver.provision(lambda *_: None, lambda: False)
     assert set(driver.host_key_fingerprints()) == {"a", "b"}
+    assert f"[{a.address}]:{a.port} " in (tmp_path / "ssh/known_hosts").read_text(), "no jump host was met"
     usable = [engine for engine in ENGINES if engine in provisioned.gateways["a"].engines]
     assert "wirelane" in usable
     for engine in usable:

@@ -142,6 +142,15 @@ def test_a_link_with_other_traffic_is_refused(
     assert re.search("gateway a: .*data0 carries other traffic", error.message), error.message
 
 
+def test_a_host_whose_clock_is_off_is_refused(hosts: Hosts, tmp_path: Path, gateway_a: Machine) -> None:
+    gateway_a.output("date -s '+1 hour'")
+    try:
+        error = refused(hosts, tmp_path)
+    finally:
+        gateway_a.output("date -s '-1 hour'")
+    assert re.search(r"gateway a: .*its clock is 3[56]\d\d s ahead: set it", error.message), error.message
+
+
 def test_a_host_whose_key_has_changed_since_is_refused(hosts: Hosts, tmp_path: Path, gateway_a: Machine) -> None:
     """Pinned on first contact."""
     testbed = plain(hosts, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -127,12 +128,20 @@ def test_a_sample_beside_other_traffic_says_so(
 ) -> None:
     """Few packets are offered, so that the other traffic is a large share of the link on a machine of any speed."""
     assert provisioned
+    sizes: tuple[dict[str, Any], ...] = (
+        {"packet_bytes": 64},
+        {"packet_bytes": 1400},
+        {"packet_bytes": None, "imix": True},
+    )
+    workloads = [PACKETS.model_copy(update=size) for size in sizes]
     with flooding(gateway_b, driver._gateways["a"].underlay):
-        (sample,) = run(driver, WIRELANE, PACKETS).samples
-    found = {unfit.gateway: unfit.words for unfit in sample.unfit if unfit.kind == "foreign_traffic"}
-    assert set(found) == {"a", "b"}, sample.unfit
-    for words in found.values():
-        show(f"a sample beside other traffic is marked: {words}")
+        samples = run(driver, WIRELANE, *workloads).samples
+    for sample in samples:
+        found = {unfit.gateway: unfit.words for unfit in sample.unfit if unfit.kind == "foreign_traffic"}
+        assert set(found) == {"a", "b"}, sample.unfit
+        assert sample.tool_version.endswith("pktgen")
+        assert sample.packets_per_s > 0
+        show(f"{sample.workload.name} beside other traffic is marked: {'; '.join(found.values())}")
     driver.rollback()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import platform
+import re
 import socket
 import struct
 import subprocess
@@ -174,6 +177,30 @@ def test_differences_of_a_bond() -> None:
     assert list(readback._differences(bond | {"spread": "bond"}, ASKED | {"spread": "bond"})) == []
     (difference,) = readback._differences(bond, ASKED | {"spread": "bond"})
     assert difference == "flows come to lanes by ecmp instead of bond"
+
+
+def test_the_agent_is_written_for_the_oldest_python_that_it_takes() -> None:
+    """That of Ubuntu 22.04."""
+    for path in Path(host.__file__).parent.glob("*.py"):
+        ast.parse(path.read_text(), feature_version=host.OLDEST_PYTHON)
+
+
+def test_everything_that_a_host_lacks_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(platform, "release", lambda: "4.9.0-19-amd64")
+    monkeypatch.setattr(host, "PROGRAMS", {"iperf4": ""})
+    monkeypatch.setattr(host, "PACKAGES", {"iperf4": "iperf4"})
+    arguments = {
+        "data_address": "192.0.2.77",
+        "far_data_address": "192.0.2.78",
+        "rendezvous_port": 0,
+        "controller_time_s": time.time() - 3600,
+    }
+    kernel, program, clock, address = host._problems(arguments, tmp_path)
+    assert kernel.startswith("kernel 4.9.0-19-amd64 is too old")
+    assert program == "iperf4 is missing (apt-get install iperf4)"
+    assert re.fullmatch(r"its clock is 36\d\d s ahead: .*", clock)
+    assert address == "no interface has the data address 192.0.2.77"
 
 
 def test_own_ends_of_ssh_connections() -> None:
