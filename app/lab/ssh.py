@@ -239,6 +239,7 @@ class SshDriver(GatewayPairDriver):
         user_host = f"{way['user'] or ''}{way['v6'] or way['name']}"
         key = ["-i", host.key_file, "-o", "IdentitiesOnly=yes"] if host.key_file else []
         checks = ["-o", f"UserKnownHostsFile={self._known_hosts}", "-o", "StrictHostKeyChecking=accept-new"]
+        checks += ["-o", "HashKnownHosts=no"]
         return " ".join(["ssh", *key, *checks, "-p", way["port"] or "22", "-W", "[%h]:%p", user_host])
 
     def _programs_on(self, gateway: GatewayAddresses, engine: Engine) -> list[str]:
