@@ -142,8 +142,9 @@ def different(one: list[str], other: list[str]) -> list[str]:
 
 def of_any_boot(lines: list[str]) -> list[str]:
     """Without what a kernel draws or derives from free memory as it boots."""
-    drawn = ("/proc/irq/", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
-    return [line for line in lines if not line.startswith((*drawn, "vm.user_reserve_kbytes"))]
+    drawn = ("/proc/irq/", "net.core.netdev_rss_key", "vm.user_reserve_kbytes")
+    of_memory = ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
+    return [line for line in lines if not line.startswith((*drawn, *of_memory))]
 
 
 FLOOD = (
