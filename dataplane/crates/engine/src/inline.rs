@@ -2,11 +2,14 @@
 //!
 //! A direction that carries next to nothing beside a busy one, such as the acknowledgements of a transfer, would cost a
 //! wake-up for nearly every packet of its own. Its thread lends it to the busy one's, which is awake anyway, and gets it
-//! back once it carries a share of the load. Two threads lend to each other only where they have the same CPUs.
+//! back once it carries a share of the load. Where there is little to do at all, the receiving thread has both directions:
+//! what answers a packet then leaves by a thread that is still awake. Two threads lend to each other only where they have
+//! the same CPUs.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use wirelane_io::{Interest, Waker};
 
@@ -28,6 +31,10 @@ const LENT_BELOW: u64 = 32;
 const BUSY_BYTES_A_WAIT: u64 = 16 << 10;
 /// It is given back once the other carries less than so many times its bytes.
 const RETURNED_ABOVE: u64 = 8;
+/// Transmitting is lent to the receiving thread, whatever that carries, if its own thread wakes less often than that…
+const LENT_BELOW_A_SECOND: u32 = 500;
+/// …and stays there until the receiving thread takes more rounds than that.
+const RETURNED_ABOVE_A_SECOND: u32 = 4000;
 /// So many batches of its own a thread carries between two looks at the direction that was lent to it: acknowledgements
 /// then leave several in one send.
 const ROUNDS_A_LENT_BATCH: u32 = 4;
@@ -163,6 +170,7 @@ pub struct InlineThread {
     rounds: u32,
     /// …when so many bytes had been carried, by direction.
     carried_bytes: [u64; 2],
+    looked_at: Instant,
 }
 
 impl InlineThread {
@@ -172,7 +180,7 @@ impl InlineThread {
             Duty::Transmit(tx) => (Direction::Tx, Some(tx), None),
             Duty::Receive(rx) => (Direction::Rx, None, Some(rx)),
         };
-        Self { home, tx, rx, aead, stop, exchange, rounds: 0, carried_bytes: [0; 2] }
+        Self { home, tx, rx, aead, stop, exchange, rounds: 0, carried_bytes: [0; 2], looked_at: Instant::now() }
     }
 
     /// Carries packets until the lane ends.
@@ -283,7 +291,8 @@ impl InlineThread {
         let total = [Direction::Tx, Direction::Rx].map(|direction| exchange.desk(direction).carried_bytes.get());
         let since = |direction: Direction| total[direction as usize] - self.carried_bytes[direction as usize];
         let (home, away) = (self.home, self.home.opposite());
-        let loads = Loads { home_bytes: since(home), away_bytes: since(away), rounds };
+        let took = self.looked_at.elapsed();
+        let loads = Loads { home, home_bytes: since(home), away_bytes: since(away), rounds, took };
         match (self.holds(home), self.holds(away)) {
             (true, false) if loads.lend_home() => self.give(home, &exchange, shared, counters),
             (true, true) if loads.return_away() => self.give(away, &exchange, shared, counters),
@@ -292,6 +301,7 @@ impl InlineThread {
             _ => {}
         }
         self.carried_bytes = total;
+        self.looked_at += took;
     }
 
     fn holds(&self, direction: Direction) -> bool {
@@ -319,20 +329,33 @@ impl InlineThread {
 
 /// What both directions have carried since a thread looked last.
 struct Loads {
+    /// Of the thread.
+    home: Direction,
     home_bytes: u64,
     away_bytes: u64,
     rounds: u32,
+    /// All rounds together.
+    took: Duration,
 }
 
 impl Loads {
     /// For a thread that has its own direction only, and has waited so many `rounds`.
     fn lend_home(&self) -> bool {
-        self.away_bytes > self.home_bytes * LENT_BELOW && self.away_bytes > u64::from(self.rounds) * BUSY_BYTES_A_WAIT
+        let is_busy_away = self.away_bytes > u64::from(self.rounds) * BUSY_BYTES_A_WAIT;
+        let next_to_nothing = self.away_bytes > self.home_bytes * LENT_BELOW && is_busy_away;
+        next_to_nothing || self.home == Direction::Tx && self.are_light(LENT_BELOW_A_SECOND)
     }
 
     /// For a thread that has both.
     fn return_away(&self) -> bool {
-        self.away_bytes * RETURNED_ABOVE > self.home_bytes
+        let is_a_share = self.away_bytes * RETURNED_ABOVE > self.home_bytes;
+        is_a_share && !(self.home == Direction::Rx && self.are_light(RETURNED_ABOVE_A_SECOND))
+    }
+
+    /// Few rounds and little in each.
+    fn are_light(&self, rounds_a_second: u32) -> bool {
+        let is_seldom = self.took * rounds_a_second > Duration::from_secs(1) * self.rounds;
+        is_seldom && self.home_bytes + self.away_bytes < u64::from(self.rounds) * BUSY_BYTES_A_WAIT
     }
 }
 
@@ -377,21 +400,40 @@ impl Sender<'_> {
 mod tests {
     use super::*;
 
+    /// Loads of busy threads that begin with transmitting.
+    fn busy(home_bytes: u64, away_bytes: u64) -> Loads {
+        let took = Duration::from_millis(5);
+        Loads { home: Direction::Tx, home_bytes, away_bytes, rounds: BETWEEN_LOOKS, took }
+    }
+
     #[test]
     fn acknowledgements_are_lent_and_traffic_both_ways_is_not() {
-        let loads = |home_bytes, away_bytes| Loads { home_bytes, away_bytes, rounds: BETWEEN_LOOKS };
         // One acknowledgement of 52 bytes for two super-packets.
-        let transfer = loads(64 * 52, 64 * 128_000);
-        assert!(transfer.lend_home() && !loads(64 * 128_000, 64 * 52).return_away());
-        for both_ways in
-            [loads(64 * 64_000, 64 * 128_000), loads(64 * 84, 64 * 84), loads(0, 0), loads(64 * 52, 100_000)]
-        {
+        let transfer = busy(64 * 52, 64 * 128_000);
+        assert!(transfer.lend_home() && !busy(64 * 128_000, 64 * 52).return_away());
+        for both_ways in [busy(64 * 64_000, 64 * 128_000), busy(64 * 84, 64 * 84), busy(0, 0), busy(64 * 52, 100_000)] {
             assert!(!both_ways.lend_home());
         }
-        for both_ways in [loads(64 * 64_000, 64 * 64_000), loads(64 * 84, 64 * 84), loads(7_000_000, 1_000_000)] {
+        for both_ways in [busy(64 * 64_000, 64 * 64_000), busy(64 * 84, 64 * 84), busy(7_000_000, 1_000_000)] {
             assert!(both_ways.return_away());
         }
         // What has just been given back is not lent at once, nor the other way round.
-        assert!(!loads(1_000_000, 7_000_000).lend_home() && !loads(40_000_000, 1_000_000).return_away());
+        assert!(!busy(1_000_000, 7_000_000).lend_home() && !busy(40_000_000, 1_000_000).return_away());
+    }
+
+    #[test]
+    fn the_receiving_thread_has_both_directions_of_a_light_load() {
+        let pings = |home, a_second| {
+            let took = Duration::from_secs(1) * BETWEEN_LOOKS / a_second;
+            Loads { home, home_bytes: 64 * 84, away_bytes: 64 * 84, rounds: BETWEEN_LOOKS, took }
+        };
+        assert!(pings(Direction::Tx, 200).lend_home() && !pings(Direction::Rx, 200).lend_home());
+        assert!(!pings(Direction::Rx, 400).return_away() && pings(Direction::Tx, 400).return_away());
+        assert!(!pings(Direction::Tx, 10_000).lend_home() && pings(Direction::Rx, 10_000).return_away());
+        // Seldom, but much each time: a thread that hardly ever has to wait.
+        let full = Loads { home_bytes: 64 * 1_000_000, ..pings(Direction::Tx, 200) };
+        assert!(!full.lend_home());
+        // What has just been lent is not given back at once: there a packet and its answer are two rounds and more.
+        assert!(!pings(Direction::Rx, 3 * LENT_BELOW_A_SECOND).return_away());
     }
 }
