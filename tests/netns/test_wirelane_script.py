@@ -107,7 +107,6 @@ def moved(two: Lab) -> Iterator[Script]:
                 f"{INNER_IPV6[side]}/64",
                 "dev",
                 script.name(side),
-                "nodad",
             )
         yield script
     finally:
@@ -150,7 +149,7 @@ def test_devices_that_have_moved_carry_everything(moved: Script) -> None:
     assert not two.ping("b", timeout_s=0.3)
     moved.link("a", "mtu", "1280", "up")
     moved.link("b", "mtu", "1280")
-    sh("ip", "-n", two.namespace("a"), "addr", "add", f"{INNER_IPV6['a']}/64", "dev", moved.name("a"), "nodad")
+    sh("ip", "-n", two.namespace("a"), "addr", "add", f"{INNER_IPV6['a']}/64", "dev", moved.name("a"))
     moved.check_pings()
     moved.check_flows()
 
@@ -243,7 +242,7 @@ def test_link_local_endpoints(two: Lab) -> None:
     ours, theirs = (two.start(side, wirelane_program()) for side in "ab")
     two.connect(ours, theirs, endpoints=(False, False))
     for side, last in (("a", 1), ("b", 2)):
-        sh("ip", "-n", two.namespace(side), "addr", "add", f"fe80::{last}/64", "dev", "underlay", "nodad")
+        sh("ip", "-n", two.namespace(side), "addr", "add", f"fe80::{last}/64", "dev", "underlay")
     two.set(ours, "peer", theirs.public_key, "endpoint", "[fe80::2%underlay]:51821")
     assert two.ping("a") and two.ping("b")
     assert two.dump(ours)["endpoint"] == "[fe80::2%underlay]:51821"

@@ -189,7 +189,7 @@ class Lab:
         namespace, other = self.namespace(device.side), "b" if device.side == "a" else "a"
         sh("ip", "-n", namespace, "link", "set", device.name, "mtu", str(mtu), "up")
         sh("ip", "-n", namespace, "addr", "replace", f"{INNER[device.side]}/31", "dev", device.name)
-        sh("ip", "-n", namespace, "addr", "replace", f"{INNER_IPV6[device.side]}/128", "dev", device.name, "nodad")
+        sh("ip", "-n", namespace, "addr", "replace", f"{INNER_IPV6[device.side]}/128", "dev", device.name)
         sh("ip", "-n", namespace, "route", "replace", f"{INNER_IPV6[other]}/128", "dev", device.name)
 
     def ping(self, side: str, target: str | None = None, size: int = 56, timeout_s: float = 8.0) -> bool:
@@ -250,12 +250,15 @@ def lab(folder: pathlib.Path) -> Iterator[Lab]:
         for side in "ab":
             sh("ip", "netns", "add", made.namespace(side))
             sh("ip", "-n", made.namespace(side), "link", "set", "lo", "up")
+            # No address is tentative for a second, so that what a test sees does not depend on when it looks.
+            set_dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"
+            sh("ip", "netns", "exec", made.namespace(side), "sh", "-c", set_dad)
         a, b = made.namespace("a"), made.namespace("b")
         sh("ip", "-n", a, "link", "add", "underlay", "type", "veth", "peer", "name", "underlay", "netns", b)
         for side in "ab":
             namespace = made.namespace(side)
             sh("ip", "-n", namespace, "addr", "add", f"{UNDERLAY[side]}/30", "dev", "underlay")
-            sh("ip", "-n", namespace, "addr", "add", f"{UNDERLAY_IPV6[side]}/64", "dev", "underlay", "nodad")
+            sh("ip", "-n", namespace, "addr", "add", f"{UNDERLAY_IPV6[side]}/64", "dev", "underlay")
             sh("ip", "-n", namespace, "link", "set", "underlay", "up")
         yield made
     finally:
