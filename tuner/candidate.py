@@ -126,6 +126,16 @@ class Candidate(_Value):
         """A validated copy; Pydantic's own would skip the checks and keep the cached `key` of the original."""
         return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | dict(update or {})))
 
+    def changes_from(self, other: Candidate) -> int:
+        """In how many settings this candidate differs from the other; host settings count one each."""
+        pairs = ((self, other), (self.host, other.host))
+        return sum(
+            getattr(own, name) != getattr(its, name)
+            for own, its in pairs
+            for name in type(own).model_fields
+            if name != "host"
+        )
+
     @property
     def devices(self) -> int:
         """Network devices of one gateway: one a lane, or one for all of them."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
 
 _AMPLITUDES = (0.02, 0.05, 0.15)
 _LENGTHS_S = (150.0, 500.0, 1500.0)
@@ -34,12 +35,11 @@ class Trend:
         # A block that all others contradict was disturbed by something else, and must not bend the trend.
         spare = int(_DISTURBED_SHARE * merit.size)
         while spare:
-            fit = self._fit
-            while spare and np.abs(fit.contradictions).max() > _DISTURBED_SD:
-                fit, spare = fit.without_worst(), spare - 1
-            if fit is self._fit:
+            kept = self._fit.uncontradicted(spare)
+            if kept.size == self._fit.merit.size:
                 break
-            self._fit = _best_fit(fit.times, fit.merit, noise_sd)
+            spare -= self._fit.merit.size - kept.size
+            self._fit = _best_fit(self._fit.times[kept], self._fit.merit[kept], noise_sd)
 
     @property
     def level(self) -> float:
@@ -51,7 +51,7 @@ class Trend:
         times, fit = np.asarray(times_s, dtype=float), self._fit
         if fit.amplitude == 0.0:
             return np.full(times.size, fit.level)
-        return np.asarray(fit.level + _kernel(times, fit.times, fit.amplitude, fit.length_s) @ fit.weights)
+        return np.asarray(fit.level + fit.amplitude**2 * _correlation(times, fit.times, fit.length_s) @ fit.weights)
 
 
 @dataclass(frozen=True)
@@ -63,58 +63,74 @@ class _Fit:
     noise_sd: float
     amplitude: float
     length_s: float
+    correlation: Array
+    """Of the blocks with each other, at this length."""
 
     @cached_property
-    def _covariance(self) -> Array:
-        return _kernel(self.times, self.times, self.amplitude, self.length_s) + np.eye(self.merit.size) * (
-            self.noise_sd**2 + 1e-8
-        )
+    def _factor(self) -> Array:
+        """Cholesky's, the lower one, of the covariance."""
+        covariance = self.amplitude**2 * self.correlation
+        covariance.flat[:: self.merit.size + 1] += self.noise_sd**2 + 1e-8
+        return np.asarray(linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False))
 
     @cached_property
-    def _inverse(self) -> Array:
-        return np.asarray(np.linalg.inv(self._covariance))
+    def _whitened(self) -> tuple[Array, Array]:
+        """The merits, and as many ones."""
+        columns = np.column_stack([self.merit, np.ones_like(self.merit)])
+        white = linalg.solve_triangular(self._factor, columns, lower=True, check_finite=False)
+        return white[:, 0], white[:, 1]
 
     @cached_property
     def level(self) -> float:
         """The mean that fits best."""
-        weights = self._inverse.sum(axis=0)
-        return float(weights @ self.merit / weights.sum()) if self.merit.size else 0.0
+        merits, ones = self._whitened
+        return float(ones @ merits / (ones @ ones)) if self.merit.size else 0.0
 
     @cached_property
     def weights(self) -> Array:
         """By which the kernel predicts."""
-        return np.asarray(self._inverse @ (self.merit - self.level))
+        return np.asarray(linalg.cho_solve((self._factor, True), self.merit - self.level, check_finite=False))
 
     @cached_property
     def log_likelihood(self) -> float:
         """Up to a constant."""
-        return float(-0.5 * (self.merit - self.level) @ self.weights - 0.5 * np.linalg.slogdet(self._covariance)[1])
+        merits, ones = self._whitened
+        residual = merits - self.level * ones
+        return float(-0.5 * residual @ residual - np.log(self._factor.diagonal()).sum())
 
-    @cached_property
-    def contradictions(self) -> Array:
-        """How far each block is from what the others say, in standard deviations."""
-        return np.asarray(self.weights / np.sqrt(np.diag(self._inverse)))
-
-    def without_worst(self) -> _Fit:
-        """The same through all blocks but the one that the others contradict most."""
-        worst = int(np.argmax(np.abs(self.contradictions)))
-        return replace(self, times=np.delete(self.times, worst), merit=np.delete(self.merit, worst))
+    def uncontradicted(self, most: int) -> NDArray[np.intp]:
+        """Which blocks stay when the one that the others contradict most is left out, up to so many times."""
+        kept, merit = np.arange(self.merit.size), self.merit
+        inverse = linalg.cho_solve((self._factor, True), np.eye(merit.size), check_finite=False)
+        for _ in range(most):
+            totals = inverse.sum(axis=0)
+            away = np.abs(inverse @ (merit - totals @ merit / totals.sum())) / np.sqrt(inverse.diagonal())
+            worst = int(np.argmax(away))
+            if away[worst] <= _DISTURBED_SD:
+                break
+            rest = np.arange(kept.size) != worst
+            column = inverse[rest, worst]
+            # The inverse of the covariance of those that stay (Schur complement).
+            inverse = inverse[np.ix_(rest, rest)] - np.outer(column, column) / inverse[worst, worst]
+            kept, merit = kept[rest], merit[rest]
+        return kept
 
 
 def _best_fit(times: Array, merit: Array, noise_sd: float) -> _Fit:
-    best = _Fit(times, merit, noise_sd, 0.0, 1.0)
+    best = _Fit(times, merit, noise_sd, 0.0, 1.0, np.zeros((merit.size, merit.size)))
     if merit.size < _LEAST_BLOCKS:
         return best
     least = best.log_likelihood + _WORTH_LOG_LIKELIHOOD
-    for amplitude, length_s in product(_AMPLITUDES, _LENGTHS_S):
-        fit = _Fit(times, merit, noise_sd, amplitude, length_s)
+    correlations = [(length_s, _correlation(times, times, length_s)) for length_s in _LENGTHS_S]
+    for amplitude, (length_s, correlation) in product(_AMPLITUDES, correlations):
+        fit = _Fit(times, merit, noise_sd, amplitude, length_s, correlation)
         if fit.log_likelihood > max(least, best.log_likelihood):
             best = fit
     return best
 
 
-def _kernel(one: Array, other: Array, amplitude: float, length_s: float) -> Array:
-    return np.asarray(amplitude**2 * np.exp(-0.5 * ((one[:, None] - other[None, :]) / length_s) ** 2))
+def _correlation(one: Array, other: Array, length_s: float) -> Array:
+    return np.asarray(np.exp(-0.5 * ((one[:, None] - other[None, :]) / length_s) ** 2))
 
 
 def noise_sd(

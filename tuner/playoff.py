@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.candidate import Candidate
 from tuner.history import History
 from tuner.outcomes import Measured
 from tuner.standings import Standings
@@ -16,6 +17,9 @@ from tuner.surrogate import expected_improvement
 _VAGUE_PRECISION = 1e-4
 _WORTH_SHARE = 0.9
 """Of what measuring all rivals is expected to gain: the fewest that have so much of it are measured."""
+_ALIKE_SD = 0.5
+"""A contender that lies no more than so many standard deviations of their difference behind the leader is as good for all
+that is known."""
 _HUBER = 1.5
 _REWEIGHTINGS = 6
 
@@ -33,13 +37,14 @@ class Playoff:
     """Best first by the search; those that broke are not among them. At least one."""
     seats: int
     """Contenders that a round measures at most."""
+    baseline: Candidate
 
     def arms(self, round_index: int) -> tuple[int, ...]:
         """Whom this round measures, by the rounds before it: the leader and those that are expected to beat it by most;
         none when stopping here is expected to lose nothing worth measuring."""
         mean, covariance = self._posterior(round_index)
         leader = int(np.argmax(mean))
-        spread = np.sqrt(np.maximum(1e-12, covariance.diagonal() + covariance[leader, leader] - 2 * covariance[leader]))
+        spread = _spread(covariance, leader)
         gain = expected_improvement(mean, spread, float(mean[leader]))
         gain[leader] = 0.0
         if gain.sum() < self.standings.settings.least_gain:
@@ -50,9 +55,22 @@ class Playoff:
 
     @property
     def best(self) -> int:
-        """The contender with the best posterior mean."""
-        mean, _ = self._posterior(self.rounds)
-        return self.contenders[int(np.argmax(mean))]
+        """The contender with the best posterior mean or, of those that are as good as that one for all that is known
+        and were measured in as fresh a round, the one with the fewest changes from the baseline.
+
+        A change that shows no gain is not worth making; and the luckiest of many that are alike is more often a worse
+        one with luck than one that departs the least from what is known to work.
+        """
+        mean, covariance = self._posterior(self.rounds)
+        leader = int(np.argmax(mean))
+        behind = (mean[leader] - mean) / _spread(covariance, leader)
+        known = {k - 1 for _, k, _ in self._observations}
+        alike = [k for k in map(int, np.flatnonzero(behind <= _ALIKE_SD)) if k == leader or k in known]
+        return self.contenders[min(alike, key=lambda k: (self._changes(k), -mean[k]))]
+
+    def _changes(self, contender: int) -> int:
+        trial = self.standings.history.trials_by_number[self.contenders[contender]]
+        return trial.candidate.changes_from(self.baseline)
 
     @cached_property
     def _observations(self) -> list[tuple[int, int, float]]:
@@ -98,3 +116,9 @@ class Playoff:
             away = np.abs(noise * solved[:, 0])  # what neither candidates nor rounds explain
             weights = np.minimum(1.0, _HUBER * sd / np.maximum(away, 1e-12))
         return mean + explained @ solved[:, 0], covariance - explained @ solved[:, 1:]
+
+
+def _spread(covariance: NDArray[np.float64], leader: int) -> NDArray[np.float64]:
+    """Standard deviation of each contender's difference from the leader."""
+    variance = covariance.diagonal() + covariance[leader, leader] - 2 * covariance[leader]
+    return np.asarray(np.sqrt(np.maximum(1e-12, variance)))

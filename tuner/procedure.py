@@ -286,13 +286,16 @@ class Procedure:
         after = 2 * self.settings.verdict_rounds + self._longest_explanation_blocks
         return elapsed_s + after * _mean_duration_s(history) >= self.settings.time_budget_s
 
+    def _playoff(self, contenders: Sequence[int], history: History) -> Playoff:
+        seats = self.settings.finalists
+        return Playoff(self._standings(history), history, tuple(contenders), seats, self.baseline)
+
     def _playoff_block(self, contenders: Sequence[int], history: History) -> MeasureBlock | None:
         """The next block of the playoff: rounds of the baseline, the leader and those that may well beat it."""
-        seats = self.settings.finalists
-        playoff = Playoff(self._standings(history), history, tuple(contenders), seats)
+        playoff = self._playoff(contenders, history)
         # Rounds before the last one that was begun are over.
         for index in range(max(0, playoff.rounds - 1), self.settings.playoff_rounds):
-            arms = playoff.arms(index) if self.settings.racing else tuple(contenders[:seats])
+            arms = playoff.arms(index) if self.settings.racing else tuple(contenders[: self.settings.finalists])
             if len(arms) < 2:
                 return None
             step = self._round_block(history, "playoff", (None, *arms), index)
@@ -350,7 +353,7 @@ class Procedure:
         contenders = self._contenders(history)
         if len(contenders) < 2:
             return contenders[0] if contenders else None
-        return Playoff(self._standings(history), history, contenders, self.settings.finalists).best
+        return self._playoff(contenders, history).best
 
     def standings(self, history: History) -> tuple[Standing, ...]:
         """How every trial stands: its interval, its chance to win, and whether it was stopped; never a result."""

@@ -139,6 +139,20 @@ def test_a_crash_between_ask_and_record_loses_nothing(tmp_path: Path) -> None:
     assert len({trial.candidate.key for trial in two.history.trials}) == 8
 
 
+def test_of_candidates_that_are_as_good_the_one_with_fewest_changes_wins(tmp_path: Path) -> None:
+    """Only lanes matter: whatever else a winner changed would have no reason."""
+    one = study(tmp_path, by_lanes)
+    one.run()
+    verdict = one.procedure.verdict(one.history)
+    assert verdict is not None
+    known = [trial for trial in one.history.trials if one.history.measured(trial.number, "playoff")]
+    as_good = [trial.candidate for trial in known if trial.candidate.lanes == verdict.best.lanes]
+    changes = [candidate.changes_from(verdict.baseline) for candidate in as_good]
+    assert verdict.best.lanes == max(trial.candidate.lanes for trial in known)
+    assert verdict.best.changes_from(verdict.baseline) == min(changes)
+    assert max(changes) > min(changes), "else the test says nothing"
+
+
 def test_infeasible_candidates_are_told_at_once_and_never_win(tmp_path: Path) -> None:
     def inline_breaks(candidate: Candidate, _: MeasureBlock) -> Outcome:
         return Infeasible(reason="died") if candidate.mode == "inline" else measured(1.0 + candidate.lanes)
@@ -384,7 +398,8 @@ def test_nothing_is_explained_where_nothing_was_gained(tmp_path: Path) -> None:
 
 def test_a_lab_that_fails_while_explaining_does_not_take_the_verdict_away(tmp_path: Path) -> None:
     def fails_late(candidate: Candidate, step: MeasureBlock) -> Outcome:
-        return Failed(reason="unplugged") if step.phase == "explain" else by_lanes(candidate, step)
+        faster = measured(5.0 * candidate.lanes + (1 if candidate.mode == "inline" else 0))
+        return Failed(reason="unplugged") if step.phase == "explain" else faster
 
     one = study(tmp_path, fails_late)
     finish = one.run()
