@@ -18,8 +18,8 @@ _VAGUE_PRECISION = 1e-4
 _WORTH_SHARE = 0.9
 """Of what measuring all rivals is expected to gain: the fewest that have so much of it are measured."""
 _ALIKE_SD = 0.5
-"""A contender that lies no more than so many standard deviations of their difference behind the leader is as good for all
-that is known."""
+"""A contender that lies no more than so many standard deviations of their difference behind the leader is as good as
+that one for all that is known."""
 _HUBER = 1.5
 _REWEIGHTINGS = 6
 
