@@ -25,14 +25,15 @@ from typing import Literal
 from tuner.ablation import MAX_STEPS, Ablation, AblationState, PathStep, ablation, ablation_path, path_arms
 from tuner.candidate import Candidate
 from tuner.constraints import checks
-from tuner.history import Arm, BlockRecord, History, Phase, ProcedureSettings
+from tuner.history import Arm, History, Phase, ProcedureSettings
 from tuner.importance import ScoredTrial, ranking
 from tuner.objectives import OBJECTIVES, BlockMetrics, Objective, median_metrics
 from tuner.outcomes import Failed, Infeasible, Measured, none_is_within_limits
 from tuner.playoff import Playoff
-from tuner.progress import Remaining
-from tuner.standings import Estimate, Standing, Standings
+from tuner.progress import Progress, Remaining
+from tuner.standings import Standing, Standings
 from tuner.statistics import LEAST_PAIRS, Verdict, drift_percent_per_hour
+from tuner.steps import AskTrial, Finish, MeasureBlock, Step, TellTrial
 from tuner.tunables import Params
 from tuner.verdict import compare
 
@@ -44,81 +45,6 @@ _COMPARED = "the best candidate was compared with the baseline"
 UNPROMISING_IN_A_ROW = 5
 LEAST_TRIALS = 20
 """Trials in a row of which the search expected nothing, and trials at least, before it ends by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskTrial:
-    """Ask the search for the next candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureBlock:
-    """Apply the candidate and measure every workload once."""
-
-    phase: Phase
-    arm: Arm
-    candidate: Candidate
-    index: int
-    attempt: int  # from 1; above 1 it repeats a block that the lab failed
-
-    @property
-    def trial_number(self) -> int | None:
-        """None: the baseline, or a candidate of the ablation path."""
-        return self.arm if isinstance(self.arm, int) else None
-
-    @property
-    def ablation_key(self) -> str | None:
-        """Key of a candidate of the ablation path that is neither a trial nor the baseline."""
-        return self.arm if isinstance(self.arm, str) else None
-
-    def record(self, outcome: Measured | Infeasible | Failed, *, started_s: float, duration_s: float) -> BlockRecord:
-        """The history entry for what came of this step."""
-        return BlockRecord(
-            phase=self.phase,
-            trial_number=self.trial_number,
-            ablation_key=self.ablation_key,
-            index=self.index,
-            outcome=outcome,
-            started_s=started_s,
-            duration_s=duration_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TellTrial:
-    """Tell the search what came of a trial."""
-
-    number: int
-    outcome: Measured | Infeasible | Failed
-    estimate: Estimate | None  # None: nothing was measured
-
-
-FinishReason = Literal["complete", "baseline_unusable", "lab_failing", "nothing_feasible", "limits_unmet"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The study is over. `complete` has a verdict, unless too few rounds of it could be measured."""
-
-    reason: FinishReason
-    message: str
-
-
-Step = AskTrial | MeasureBlock | TellTrial | Finish
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a study is."""
-
-    phase: Phase | Literal["done"]
-    trials_done: int
-    trials_total: int
-    blocks_done: int
-    blocks_remaining: int
-    remaining_s: float | None  # None before the first block is over
-    best_trial_number: int | None
-    best_ratio: float | None  # median score of the best trial so far over the baseline's; not a result
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""How many blocks a study is likely to take yet, by how it has gone so far."""
+"""How far a study is, and how many blocks it is likely to take yet by how it has gone so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
 from statistics import fmean
+from typing import Literal
 
 from tuner.ablation import MAX_STEPS
 from tuner.history import History, Phase, ProcedureSettings
@@ -12,6 +13,20 @@ from tuner.outcomes import Failed
 
 _LIKELY_SHARE = 0.5
 """Of the most that a race may take, before anything is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is."""
+
+    phase: Phase | Literal["done"]
+    trials_done: int
+    trials_total: int
+    blocks_done: int
+    blocks_remaining: int
+    remaining_s: float | None  # None before the first block is over
+    best_trial_number: int | None
+    best_ratio: float | None  # median score of the best trial so far over the baseline's; not a result
 
 
 @dataclass(frozen=True)

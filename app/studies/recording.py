@@ -29,10 +29,11 @@ from app.studies.views import OUTCOME, overhead_of, trial_view
 from tuner.candidate import Candidate
 from tuner.history import Arm, History
 from tuner.outcomes import Failed, Infeasible, Measured
-from tuner.procedure import MeasureBlock, Progress
+from tuner.progress import Progress
 from tuner.samples import Reference
 from tuner.space import SearchSpace
 from tuner.statistics import Verdict
+from tuner.steps import MeasureBlock
 from tuner.warm_start import WarmStart, warm_start
 
 

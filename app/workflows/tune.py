@@ -19,8 +19,8 @@ from app.workflows.interrupts import Interrupts
 from app.workflows.lab import Lab
 from app.workflows.plan import Plan, Searches, params_in
 from tuner.outcomes import Failed, Infeasible, Measured, outcome_of
-from tuner.procedure import AskTrial, Finish, MeasureBlock, TellTrial
 from tuner.samples import Reference, Workload
+from tuner.steps import AskTrial, Finish, MeasureBlock, TellTrial
 
 log = structlog.get_logger(__name__)
 

@@ -15,10 +15,11 @@ from benchmarks.tuner.testbeds import BLOCK_S, Testbed
 from tuner.candidate import Candidate
 from tuner.history import History, ProcedureSettings, TrialRecord
 from tuner.outcomes import Measured, outcome_of
-from tuner.procedure import AskTrial, Finish, MeasureBlock, Procedure, TellTrial
+from tuner.procedure import Procedure
 from tuner.search import StudySearch
 from tuner.simulation import Simulation
 from tuner.statistics import Verdict
+from tuner.steps import AskTrial, Finish, MeasureBlock, TellTrial
 from tuner.tunables import Narrowing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

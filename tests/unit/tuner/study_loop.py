@@ -10,11 +10,12 @@ from tuner.candidate import Candidate
 from tuner.history import History, TrialRecord
 from tuner.objectives import BlockMetrics
 from tuner.outcomes import Failed, Infeasible, Measured, outcome_of
-from tuner.procedure import AskTrial, Finish, MeasureBlock, Procedure, Step, TellTrial
+from tuner.procedure import Procedure
 from tuner.samples import Workload
 from tuner.search import StudySearch
 from tuner.simulation import Simulation
 from tuner.space import SearchSpace
+from tuner.steps import AskTrial, Finish, MeasureBlock, Step, TellTrial
 from tuner.topology import Topology
 
 Outcome = Measured | Infeasible | Failed

@@ -10,9 +10,10 @@ from tuner.constraints import Constraint, check_constraints, workload_for
 from tuner.history import ProcedureSettings
 from tuner.objectives import BlockMetrics
 from tuner.outcomes import Infeasible, Measured
-from tuner.procedure import MeasureBlock, Procedure
+from tuner.procedure import Procedure
 from tuner.samples import Workload
 from tuner.search import StudySearch
+from tuner.steps import MeasureBlock
 from tuner.topology import Topology
 
 SPACE = host_space(Topology.uniform(cores_per_node=2), shared=True)

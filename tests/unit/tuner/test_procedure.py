@@ -15,10 +15,11 @@ from tuner.constraints import Constraint
 from tuner.history import History, ProcedureSettings
 from tuner.model import GatewayModel
 from tuner.outcomes import Failed, Infeasible
-from tuner.procedure import AskTrial, Finish, MeasureBlock, Procedure, TellTrial
+from tuner.procedure import Procedure
 from tuner.search import StudySearch
 from tuner.simulation import Noise, Simulation
 from tuner.space import SearchSpace
+from tuner.steps import AskTrial, Finish, MeasureBlock, TellTrial
 from tuner.topology import Topology
 from tuner.tunables import Narrowing
 

@@ -11,9 +11,10 @@ from study_loop import Outcome, Study, host_space, measured
 from tuner.candidate import Candidate
 from tuner.drift import Trend, noise_sd
 from tuner.history import BlockRecord, History, ProcedureSettings, TrialRecord
-from tuner.procedure import MeasureBlock, Procedure
+from tuner.procedure import Procedure
 from tuner.search import StudySearch
 from tuner.standings import Standings
+from tuner.steps import MeasureBlock
 from tuner.surrogate import Surrogate
 from tuner.topology import Topology
 
