@@ -5,6 +5,7 @@ WIRETUNE_TEST_VM=keep leaves them running for the next run, so that one can work
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,12 +40,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """After the last test, also of a run that failed: what the machines' own kernels said, in plain lines."""
     shown = {test: lines for test, lines in config.stash.get(SHOWN, {}).items() if lines}
-    if shown:
-        terminalreporter.section("what was seen in the virtual machines")
+    if not shown:
+        return
+    terminalreporter.section("what was seen in the virtual machines")
     for test, lines in shown.items():
         terminalreporter.line(test)
         for line in lines:
             terminalreporter.line(f"    {line}")
+    for file, duration_s in sorted(_durations_s(terminalreporter).items()):
+        terminalreporter.line(f"{file}: {duration_s:.0f} s")
+
+
+def _durations_s(reporter: pytest.TerminalReporter) -> dict[str, float]:
+    """By file, with what its tests need to be set up and taken away."""
+    found: dict[str, float] = {}
+    for report in itertools.chain.from_iterable(reporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and "/vm/" in report.nodeid:
+            file = report.nodeid.partition("::")[0]
+            found[file] = found.get(file, 0.0) + report.duration
+    return found
 
 
 @pytest.fixture
