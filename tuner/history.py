@@ -39,7 +39,7 @@ class ProcedureSettings(_Value):
     baseline_every: int = Field(5, ge=1, le=1000, description="trials between two baseline blocks, to see drift")
     finalists: int = Field(5, ge=1, le=10, description="most candidates that a round of the playoff measures")
     playoff_rounds: int = Field(
-        12, ge=1, le=100, description="most rounds of finalists and baseline; they choose the best"
+        10, ge=1, le=100, description="most rounds of finalists and baseline; they choose the best"
     )
     verdict_rounds: int = Field(8, ge=3, le=1000, description="rounds of best and baseline; only these are reported")
     explain_rounds: int = Field(

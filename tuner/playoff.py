@@ -41,13 +41,13 @@ class Playoff:
 
     def arms(self, round_index: int) -> tuple[int, ...]:
         """Whom this round measures, by the rounds before it: the leader and those that are expected to beat it by most;
-        none when stopping here is expected to lose nothing worth measuring."""
+        none when of no rival so much is expected as a further trial of the search would have to promise."""
         mean, covariance = self._posterior(round_index)
         leader = int(np.argmax(mean))
         spread = _spread(covariance, leader)
         gain = expected_improvement(mean, spread, float(mean[leader]))
         gain[leader] = 0.0
-        if gain.sum() < self.standings.settings.least_gain:
+        if gain.max() < self.standings.settings.least_gain / 2:
             return ()
         rivals = np.argsort(-gain, kind="stable")[: self.seats - 1]
         rivals = rivals[: 1 + int(np.searchsorted(np.cumsum(gain[rivals]), _WORTH_SHARE * gain.sum()))]
@@ -56,7 +56,7 @@ class Playoff:
     @property
     def best(self) -> int:
         """The contender with the best posterior mean or, of those that are as good as that one for all that is known
-        and were measured in as fresh a round, the one with the fewest changes from the baseline.
+        and were measured in as fresh a round, if there was one, the one with the fewest changes from the baseline.
 
         A change that shows no gain is not worth making; and the luckiest of many that are alike is more often a worse
         one with luck than one that departs the least from what is known to work.
@@ -64,7 +64,7 @@ class Playoff:
         mean, covariance = self._posterior(self.rounds)
         leader = int(np.argmax(mean))
         behind = (mean[leader] - mean) / _spread(covariance, leader)
-        known = {k - 1 for _, k, _ in self._observations}
+        known = {k - 1 for _, k, _ in self._observations} or set(range(len(mean)))
         alike = [k for k in map(int, np.flatnonzero(behind <= _ALIKE_SD)) if k == leader or k in known]
         return self.contenders[min(alike, key=lambda k: (self._changes(k), -mean[k]))]
 

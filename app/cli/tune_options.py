@@ -98,7 +98,7 @@ def tune_command(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of one sample.")] = DEFAULT_SECONDS,
     repeats: Annotated[int, typer.Option(min=1, max=50, help="Most blocks a trial during the search.")] = 4,
     finalists: Annotated[int, typer.Option(min=1, max=10, help="Most candidates that a playoff round measures.")] = 5,
-    playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds that choose the best of them.")] = 12,
+    playoff_rounds: Annotated[int, typer.Option(min=1, max=100, help="Most rounds that choose the best of them.")] = 10,
     verdict_rounds: Annotated[
         int,
         typer.Option(min=3, max=1000, help="Fresh, interleaved rounds of best and baseline; only these are reported."),

@@ -81,7 +81,7 @@ class StudyCreate(BaseModel):
         5, ge=1, le=10, description="most candidates that a round of the playoff measures beside the baseline"
     )
     playoff_rounds: int = Field(
-        12, ge=1, le=100, description="most interleaved rounds that choose the best; fewer where it is clear"
+        10, ge=1, le=100, description="most interleaved rounds that choose the best; fewer where it is clear"
     )
     verdict_rounds: int = Field(
         8, ge=3, le=1000, description="fresh interleaved rounds of best and baseline; only these are reported"

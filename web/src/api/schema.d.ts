@@ -2644,7 +2644,7 @@ export interface components {
             /**
              * Playoff Rounds
              * @description most interleaved rounds that choose the best; fewer where it is clear
-             * @default 12
+             * @default 10
              */
             playoff_rounds: number;
             /**

@@ -34,8 +34,8 @@ describe("the study form", () => {
 
   it("estimates the time as the procedure spends it", () => {
     const text = studyDefaults("demo");
-    // 3 + ⌊12/5⌋ baseline blocks, 24 of the search and 36 of the playoff since racing halves both, 16 of the verdict, 20 of the path; 3 s and overhead each.
-    expect(estimatedDuration_s(text)).toBe((5 + 24 + 36 + 16 + 20) * 5);
+    // 3 + ⌊12/5⌋ baseline blocks, 24 of the search and 30 of the playoff since racing halves both, 16 of the verdict, 20 of the path; 3 s and overhead each.
+    expect(estimatedDuration_s(text)).toBe((5 + 24 + 30 + 16 + 20) * 5);
     expect(estimatedDuration_s({ ...text, trials: "many" })).toBeNull();
   });
 });

@@ -56,7 +56,7 @@ export function studyDefaults(testbed: string): StudyText {
     sample_seconds: "3",
     repeats: "4",
     finalists: "5",
-    playoff_rounds: "12",
+    playoff_rounds: "10",
     verdict_rounds: "8",
     explain_rounds: "4",
     time_budget_min: "",
