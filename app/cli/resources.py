@@ -25,6 +25,15 @@ studies = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="S
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Who may use the API.")
 
 
+class DistributionName(StrEnum):
+    """What the machines of driver vm can run."""
+
+    DEBIAN_12 = "debian-12"
+    DEBIAN_13 = "debian-13"
+    UBUNTU_22_04 = "ubuntu-22.04"
+    UBUNTU_24_04 = "ubuntu-24.04"
+
+
 class TestbedDriverName(StrEnum):
     """How a testbed is reached."""
 
@@ -88,12 +97,17 @@ def create_testbed(
     hosts: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="For driver ssh: JSON with both hosts.")
     ] = None,
+    distribution: Annotated[
+        DistributionName | None, typer.Option(help="For driver vm: what the machines run; debian-12 unless told.")
+    ] = None,
 ) -> None:
     """Add a testbed and wait until it is ready.
 
     wiretune testbed create demo
 
     wiretune testbed create lab --driver vm
+
+    wiretune testbed create lab13 --driver vm --distribution debian-13
 
     wiretune testbed create site --driver ssh --hosts hosts.json
 
@@ -106,6 +120,10 @@ def create_testbed(
         message = f"--hosts is for driver ssh, not {driver.value}" if hosts else "driver ssh needs --hosts"
         hint = "A JSON file that says how both hosts are reached: docs/testbeds.md shows one."
         raise CommandError(message, hint=hint, code=Exit.USAGE)
+    if distribution is not None:
+        if driver is not TestbedDriverName.VM:
+            raise CommandError(f"--distribution is for driver vm, not {driver.value}", code=Exit.USAGE)
+        body["vm"] = {"distribution": distribution.value}
     if hosts is not None:
         try:
             body["ssh"] = json.loads(read_file(hosts))

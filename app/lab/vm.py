@@ -6,16 +6,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from app.lab.addressing import STATE_ROOT, gateways_of
 from app.lab.agent_messages import Machines, checked
+from app.lab.distribution import DEFAULT_DISTRIBUTION, Distribution
 from app.lab.driver import LabError, OnPhase, ProvisionedTestbed, ShouldCancel
 from app.lab.engine_programs import EnginePrograms
 from app.lab.gateway_pair import returned
 from app.lab.ssh import EMULATED_LEASE_S, EMULATED_PATIENCE, SshDriver, SshHost
 from tuner.candidate import GATEWAYS
 
+Nic = Literal["virtio", "vmxnet3", "e1000e"]
+"""The machines' network card on the data link. Debian's kernel for clouds has no driver of an e1000e."""
 CACHE = Path("/var/cache/wiretune/vm")
 MEMORY_MIB = 640
 START_TIMEOUT_S = 1200.0
@@ -29,8 +32,15 @@ class VmDriver(SshDriver):
     patience = EMULATED_PATIENCE
     lease_s = EMULATED_LEASE_S
 
-    def __init__(self, name: str, programs: EnginePrograms | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        programs: EnginePrograms | None = None,
+        distribution: Distribution = DEFAULT_DISTRIBUTION,
+        nic: Nic = "virtio",
+    ) -> None:
         """Raises LabError for a name that is no testbed name."""
+        self._distribution, self._nic = distribution, nic
         hosts = {gateway: SshHost(LOOPBACK, one.underlay) for gateway, one in gateways_of(name).items()}
         self._machines_folder = STATE_ROOT / f"{name}-vm"
         super().__init__(name, hosts, self._machines_folder / "ssh", programs)
@@ -59,6 +69,8 @@ class VmDriver(SshDriver):
     def _connections(self) -> Mapping[str, Mapping[str, Any]]:
         testbed = {
             "cache_folder": str(CACHE),
+            "distribution": self._distribution,
+            "nic": self._nic,
             "state_folder": str(self._machines_folder),
             "memory_mib": MEMORY_MIB,
             "machines": [{"name": name, "data_address": self._gateways[name].underlay + "/30"} for name in GATEWAYS],

@@ -23,6 +23,7 @@ class Testbed(Base):
     driver: Mapped[str] = mapped_column(String(16))
     simulation: Mapped[dict[str, Any] | None]
     ssh: Mapped[dict[str, Any] | None]
+    vm: Mapped[dict[str, Any] | None]
     state: Mapped[str] = mapped_column(String(16))
     provisioned: Mapped[dict[str, Any] | None]
     job: Mapped[str] = mapped_column(String(12))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from app.lab.distribution import DEFAULT_DISTRIBUTION, Distribution
 from app.lab.secret_reference import PATTERN as SECRET_REFERENCE
 from tuner.candidate import Engine, Gateway
 
@@ -115,6 +116,14 @@ class SshOptions(BaseModel):
     b: SshHostOptions
 
 
+class VmOptions(BaseModel):
+    """The two machines of driver `vm`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    distribution: Distribution = Field(DEFAULT_DISTRIBUTION, description="what both machines run")
+
+
 class TestbedCreate(BaseModel):
     """A new pair of gateways."""
 
@@ -132,11 +141,14 @@ class TestbedCreate(BaseModel):
     driver: Driver = "netns"
     simulation: SimulationOptions | None = Field(None, description="for driver sim only")
     ssh: SshOptions | None = Field(None, description="for driver ssh, which needs it")
+    vm: VmOptions | None = Field(None, description="for driver vm only")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.simulation is not None and self.driver != "sim":
             raise ValueError("simulation is for driver sim only")
+        if self.vm is not None and self.driver != "vm":
+            raise ValueError("vm is for driver vm only")
         if (self.ssh is not None) != (self.driver == "ssh"):
             raise ValueError("ssh names the two hosts of driver ssh, and only that driver has it")
         if self.ssh is not None:
@@ -173,6 +185,7 @@ class TestbedView(BaseModel):
                     "state": "ready",
                     "simulation": None,
                     "ssh": None,
+                    "vm": None,
                     "simulated": False,
                     "emulated": False,
                     "shared_machine": True,
@@ -194,6 +207,7 @@ class TestbedView(BaseModel):
     state: TestbedState
     simulation: SimulationOptions | None
     ssh: SshOptions | None
+    vm: VmOptions | None
     simulated: bool = Field(description="true: no packet is ever sent; figures come from the cost model")
     emulated: bool = Field(description="true: the gateways' CPUs are emulated, so that speeds mean nothing")
     shared_machine: bool | None = Field(description="both gateways use the same CPUs; null until provisioned")

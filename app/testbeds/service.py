@@ -16,7 +16,7 @@ from app.lab.driver import ProvisionedTestbed
 from app.lab.footprint import footprint
 from app.pagination import Page
 from app.testbeds.models import Testbed
-from app.testbeds.schemas import GatewayView, SimulationOptions, TestbedCreate, TestbedState, TestbedView
+from app.testbeds.schemas import GatewayView, SimulationOptions, TestbedCreate, TestbedState, TestbedView, VmOptions
 from tuner.candidate import GATEWAYS, Candidate, Engine, Gateway, format_cpulist, parse_cpulist
 from tuner.topology import Topology
 from tuner.tunables import check_host_settings
@@ -37,6 +37,7 @@ class TestbedService:
     def create(self, body: TestbedCreate) -> TestbedView:
         """Add a testbed and start to provision it. Raises ConflictError when the name is taken."""
         simulation = body.simulation or SimulationOptions() if body.driver == "sim" else None
+        vm = body.vm or VmOptions() if body.driver == "vm" else None
         with self._database.writing() as session:
             if session.get(Testbed, body.name) is not None:
                 raise ConflictError(
@@ -47,6 +48,7 @@ class TestbedService:
                 driver=body.driver,
                 simulation=simulation.model_dump(mode="json") if simulation else None,
                 ssh=body.ssh.model_dump(mode="json") if body.ssh else None,
+                vm=vm.model_dump(mode="json") if vm else None,
                 state=TestbedState.PROVISIONING,
                 job=secrets.token_hex(6),
                 created_at=now(),
@@ -244,6 +246,7 @@ def _view(testbed: Testbed) -> TestbedView:
             "state": testbed.state,
             "simulation": testbed.simulation,
             "ssh": testbed.ssh,
+            "vm": testbed.vm,
             "simulated": testbed.driver == "sim",
             "emulated": provisioned.emulated if provisioned else testbed.driver == "vm",
             "shared_machine": provisioned.shared_machine if provisioned else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.lab.driver import TestbedDriver
-from app.testbeds.schemas import SimulationOptions, SshOptions, TestbedView
+from app.testbeds.schemas import SimulationOptions, SshOptions, TestbedView, VmOptions
 from tuner.candidate import GATEWAYS
 
 
@@ -14,7 +14,7 @@ def make_driver(testbed: TestbedView) -> TestbedDriver:
     if testbed.driver == "vm":
         from app.lab.vm import VmDriver  # noqa: PLC0415
 
-        return VmDriver(testbed.name)
+        return VmDriver(testbed.name, distribution=(testbed.vm or VmOptions()).distribution)
     if testbed.driver == "compose":
         return _compose(testbed.name)
     if testbed.driver == "ssh" and testbed.ssh is not None:

@@ -159,6 +159,13 @@ def test_hosts_belong_to_driver_ssh_and_to_no_other(tmp_path: Path) -> None:
     assert code == 2 and "driver ssh" in err
 
 
+def test_a_distribution_belongs_to_driver_vm_and_to_no_other(tmp_path: Path) -> None:
+    code, _, err = run("testbed", "create", "lab", "--distribution", "debian-13", data_dir=tmp_path)
+    assert code == 2 and "--distribution is for driver vm, not netns" in err
+    code, _, err = run("testbed", "create", "lab", "--driver=vm", "--distribution=beos", data_dir=tmp_path)
+    assert code == 2 and "debian-13" in err
+
+
 def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
     code, _, err = run("testbed", "create", "site", "--driver", "ssh", "--hosts", "/dev/zero", data_dir=tmp_path)
     assert code == 2 and "larger than" in err

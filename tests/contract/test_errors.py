@@ -30,6 +30,8 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
         ("/testbeds", {"name": "a" * 16, "driver": "sim"}, "body.name"),
         ("/testbeds", {"name": "x", "driver": "telnet"}, "body.driver"),
         ("/testbeds", {"name": "x", "driver": "netns", "simulation": {}}, "body"),
+        ("/testbeds", {"name": "x", "driver": "netns", "vm": {}}, "body"),
+        ("/testbeds", {"name": "x", "driver": "vm", "vm": {"distribution": "../etc"}}, "body.vm.distribution"),
         ("/studies", {"testbed": "sim", "trails": 3}, "body.trails"),
         ("/studies", {"testbed": "sim", "sample_seconds": -1}, "body.sample_seconds"),
         ("/studies", {"testbed": "sim", "sample_seconds": "NaN"}, "body.sample_seconds"),

@@ -30,6 +30,8 @@ def test_an_error_stands_at_its_field(open_page: OpenPage) -> None:
         expect(field).to_have_accessible_description(re.compile(re.escape(message)))
     expect(dialog.get_by_label("Seed")).not_to_have_attribute("aria-invalid", "true")
 
+    dialog.get_by_label("Driver").select_option("vm")
+    expect(dialog.get_by_label("Distribution").get_by_role("option")).to_have_count(4)
     dialog.get_by_label("Driver").select_option("ssh")
     gateway = dialog.get_by_role("group", name="Gateway b")
     gateway.get_by_label("Management address").fill("gw2.example.net; reboot")

@@ -141,10 +141,11 @@ def different(one: list[str], other: list[str]) -> list[str]:
 
 
 def of_any_boot(lines: list[str]) -> list[str]:
-    """Without what a kernel draws or derives from free memory as it boots."""
+    """Without what a kernel draws or derives from free memory as it boots, or has from modules that are loaded."""
     drawn = ("/proc/irq/", "net.core.netdev_rss_key", "vm.user_reserve_kbytes")
     of_memory = ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_mem", "net.ipv4.udp_mem")
-    return [line for line in lines if not line.startswith((*drawn, *of_memory))]
+    of_modules = "net.ipv4.tcp_available_"
+    return [line for line in lines if not line.startswith((*drawn, *of_memory, of_modules))]
 
 
 FLOOD = (

@@ -17,7 +17,7 @@ import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wiretune_agent import image
 from wiretune_agent.command import missing_program, run, spawn
@@ -29,6 +29,13 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_TIMEOUT_S = 240.0
 KVM_TRIAL_S = 15.0
 CPU_MODELS = {"kvm": "host", "tcg": "max,la57=off"}
+NICS = {
+    # With RSS like a NIC of a real gateway, though all of its hash leads to one queue.
+    "virtio": "virtio-net-pci,rss=on",
+    "vmxnet3": "vmxnet3",
+    "e1000e": "e1000e",
+}
+"""Of the data link, as QEMU's options name them."""
 LOOPBACK = "127.0.0.1"
 MAC_PREFIX = "52:54:00:77:74"
 """Locally administered, and QEMU's own prefix."""
@@ -50,20 +57,31 @@ test -e /etc/ssh/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N '' -f /etc/
 """
 
 
+class Boot(NamedTuple):
+    """What the machines of a testbed are started from, and how."""
+
+    kernel: Path
+    disk: Path
+    distribution: str
+    nic: str
+    accelerator: str
+
+
 def build_image(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the disk image unless it is cached. `arguments`: cache_folder."""
+    """Make the disk image unless it is cached. `arguments`: cache_folder, distribution."""
     if os.geteuid() != 0:
         raise AgentError("building the image of the virtual machines needs root", hint="run it with sudo")
     if shutil.which("qemu-system-x86_64") is None:
         raise missing_program("qemu-system-x86_64")
-    _, _, made = image.ensure(Path(arguments["cache_folder"]))
+    _, _, made = image.ensure(Path(arguments["cache_folder"]), arguments["distribution"])
     return {"made": made}
 
 
 def start(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Start both machines unless they run, and wait until their SSH servers answer.
 
-    `arguments`: cache_folder, state_folder, memory_mib, machines (two of: name, data_address with prefix length).
+    `arguments`: cache_folder, distribution, nic, state_folder, memory_mib, machines (two of: name, data_address with
+    prefix length).
     Returns the management port of each on loopback, and the key that they accept.
     """
     folder = Path(arguments["state_folder"])
@@ -71,11 +89,13 @@ def start(arguments: Mapping[str, Any]) -> dict[str, Any]:
     key = folder / "id_ed25519"
     if not key.exists():
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "wiretune", "-f", str(key)])
-    record = _recorded(folder)
-    if len(record) < 2 or not all(Process(*entry["process"]).alive for entry in record.values()):
+    record, distribution = _recorded(folder), arguments["distribution"]
+    running = [entry for entry in record.values() if Process(*entry["process"]).alive]
+    if len(running) < 2 or any(entry.get("distribution") != distribution for entry in running):
         _stop(folder)
-        kernel, disk, _ = image.ensure(Path(arguments["cache_folder"]))
-        boot = kernel, disk, "kvm" if _kvm_boots(kernel, Path(arguments["cache_folder"])) else "tcg"
+        kernel, disk, _ = image.ensure(Path(arguments["cache_folder"]), distribution)
+        accelerator = "kvm" if _kvm_boots(kernel, Path(arguments["cache_folder"])) else "tcg"
+        boot = Boot(kernel, disk, distribution, NICS[arguments["nic"]], accelerator)
         record = {}
         for number, machine in enumerate(arguments["machines"]):
             _write_seed(folder, machine, key.with_suffix(".pub").read_text())
@@ -126,31 +146,35 @@ def _write_seed(folder: Path, machine: Mapping[str, Any], public_key: str) -> No
         file.truncate(1 << 20)
 
 
-def _launch(
-    folder: Path, machine: Mapping[str, Any], number: int, memory_mib: int, boot: tuple[Path, Path, str]
-) -> dict[str, Any]:
-    """Start one machine. `boot`: kernel, disk image, accelerator."""
-    kernel, disk, accelerator = boot
-    name, port = machine["name"], _free_port()
+def _launch(folder: Path, machine: Mapping[str, Any], number: int, memory_mib: int, boot: Boot) -> dict[str, Any]:
+    """Start one machine."""
+    name, port, distribution = machine["name"], _free_port(), image.DISTRIBUTIONS[boot.distribution]
     near, far = (folder / f"data-{index}.sock" for index in (number, 1 - number))
     near.unlink(missing_ok=True)
-    append = f"root=/dev/nvme0n1 rw console=ttyS0 quiet mitigations=off net.ifnames=0 systemd.hostname=gateway-{name}"
+    append = f"root={distribution.root_device} rw console=ttyS0 quiet mitigations=off net.ifnames=0"
+    append += f" systemd.hostname=gateway-{name}"
+    disks = {
+        "nvme": ["-device", "nvme,drive=root,serial=root", "-device", "nvme,drive=seed,serial=seed"],
+        "ide": [
+            "-device", "piix4-ide,id=disks",
+            "-device", "ide-hd,bus=disks.0,unit=0,drive=root", "-device", "ide-hd,bus=disks.0,unit=1,drive=seed",
+        ],
+    }  # fmt: skip
     argv = [
-        "qemu-system-x86_64", "-name", f"wiretune-{name}", "-machine", f"q35,accel={accelerator}",
-        "-cpu", CPU_MODELS[accelerator], "-smp", "4,sockets=2,cores=2", "-m", f"{memory_mib}",
+        "qemu-system-x86_64", "-name", f"wiretune-{name}", "-machine", f"q35,accel={boot.accelerator}",
+        "-cpu", CPU_MODELS[boot.accelerator], "-smp", "4,sockets=2,cores=2", "-m", f"{memory_mib}",
         "-object", f"memory-backend-ram,id=node0,size={memory_mib // 2}M",
         "-object", f"memory-backend-ram,id=node1,size={memory_mib // 2}M",
         "-numa", "node,nodeid=0,cpus=0-1,memdev=node0", "-numa", "node,nodeid=1,cpus=2-3,memdev=node1",
         "-numa", "dist,src=0,dst=1,val=21",
-        "-kernel", str(kernel), "-append", append,
-        "-drive", f"if=none,id=root,file={disk},format=raw,snapshot=on", "-device", "nvme,drive=root,serial=root",
-        "-drive", f"if=none,id=seed,file={folder / name}.seed,format=raw,readonly=on",
-        "-device", "nvme,drive=seed,serial=seed",
+        "-kernel", str(boot.kernel), "-append", append,
+        "-drive", f"if=none,id=root,file={boot.disk},format=raw,snapshot=on",
+        "-drive", f"if=none,id=seed,file={folder / name}.seed,format=raw,snapshot=on",
+        *disks[distribution.disks],
         "-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:{LOOPBACK}:{port}-:22",
         "-device", f"virtio-net-pci,netdev=mgmt,mac={MAC_PREFIX}:01",
         "-netdev", f"dgram,id=data,local.type=unix,local.path={near},remote.type=unix,remote.path={far}",
-        # With RSS like a NIC of a real gateway, though all of its hash leads to one queue.
-        "-device", f"virtio-net-pci,netdev=data,mac={MAC_PREFIX}:0{number + 2},rss=on",
+        "-device", f"{boot.nic},netdev=data,mac={MAC_PREFIX}:0{number + 2}",
         "-display", "none", "-monitor", "none", "-serial", f"file:{folder / name}.console",
     ]  # fmt: skip
     with (folder / f"{name}.log").open("wb") as log:
@@ -158,7 +182,9 @@ def _launch(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
     identity = Process.of(process.pid)
-    return {"process": identity, "port": port, "accelerator": accelerator}
+    return {
+        "process": identity, "port": port, "accelerator": boot.accelerator, "distribution": boot.distribution
+    }  # fmt: skip
 
 
 def _kvm_boots(kernel: Path, cache_folder: Path) -> bool:

@@ -2934,6 +2934,8 @@ export interface components {
             simulation?: components["schemas"]["SimulationOptions"] | null;
             /** @description for driver ssh, which needs it */
             ssh?: components["schemas"]["SshOptions"] | null;
+            /** @description for driver vm only */
+            vm?: components["schemas"]["VmOptions"] | null;
         };
         /**
          * TestbedState
@@ -2971,6 +2973,7 @@ export interface components {
             state: components["schemas"]["TestbedState"];
             simulation: components["schemas"]["SimulationOptions"] | null;
             ssh: components["schemas"]["SshOptions"] | null;
+            vm: components["schemas"]["VmOptions"] | null;
             /**
              * Simulated
              * @description true: no packet is ever sent; figures come from the cost model
@@ -3393,6 +3396,19 @@ export interface components {
             drift_percent_per_hour: number | null;
             /** Simulated */
             simulated: boolean;
+        };
+        /**
+         * VmOptions
+         * @description The two machines of driver `vm`.
+         */
+        VmOptions: {
+            /**
+             * Distribution
+             * @description what both machines run
+             * @default debian-12
+             * @enum {string}
+             */
+            distribution: "debian-12" | "debian-13" | "ubuntu-22.04" | "ubuntu-24.04";
         };
         /**
          * WarmStart

@@ -8,6 +8,7 @@ export type Sample = Schemas["Sample"];
 export type Workload = Schemas["Workload"];
 export type TestbedView = Schemas["TestbedView"];
 export type TestbedCreate = Schemas["TestbedCreate"];
+export type VmOptions = Schemas["VmOptions"];
 export type GatewayView = Schemas["GatewayView"];
 export type StudyView = Schemas["StudyView"];
 export type StudyCreate = Schemas["StudyCreate"];

@@ -5,6 +5,7 @@ import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
 import { InputField, SelectField } from "../ui/Field";
 import { ErrorNotice } from "../ui/Notice";
+import { DISTRIBUTIONS, type Distribution } from "./distributions";
 import { useCreateTestbed } from "./queries";
 import { SimulationFields } from "./SimulationFields";
 import { SshFields } from "./SshFields";
@@ -27,6 +28,7 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
   const [driver, setDriver] = useState<Driver>("netns");
   const [simulation, setSimulation] = useState<SimulationText>(SIMULATION_DEFAULTS);
   const [ssh, setSsh] = useState<SshText>(SSH_DEFAULTS);
+  const [distribution, setDistribution] = useState<Distribution>("debian-12");
   const create = useCreateTestbed();
 
   function submit(event: SubmitEvent): void {
@@ -36,6 +38,7 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
       driver,
       ...(driver === "sim" && { simulation: simulationOf(simulation) }),
       ...(driver === "ssh" && { ssh: sshOf(ssh) }),
+      ...(driver === "vm" && { vm: { distribution } }),
     };
     create.mutate(body, { onSuccess: onClose });
   }
@@ -68,6 +71,21 @@ export function CreateTestbedDialog({ onClose }: { onClose: () => void }) {
             <option value="sim">Simulated hosts (sim)</option>
           </SelectField>
         </div>
+        {driver === "vm" && (
+          <SelectField
+            label="Distribution"
+            value={distribution}
+            onChange={(event) => setDistribution(event.target.value as Distribution)}
+            error={fieldError(create.error, "vm.distribution")}
+            hint="What both machines run."
+          >
+            {Object.entries(DISTRIBUTIONS).map(([value, words]) => (
+              <option key={value} value={value}>
+                {words}
+              </option>
+            ))}
+          </SelectField>
+        )}
         {driver === "ssh" && <SshFields value={ssh} onChange={setSsh} error={create.error} />}
         {driver === "sim" && <SimulationFields value={simulation} onChange={setSimulation} error={create.error} />}
         <div className={form.buttons}>

@@ -6,6 +6,7 @@ import { Notice } from "../ui/Notice";
 import { Words } from "../ui/Words";
 import { GatewayFacts } from "./GatewayFacts";
 import factStyles from "./GatewayFacts.module.css";
+import { DISTRIBUTIONS } from "./distributions";
 import { isBusy, isGoing } from "./queries";
 import styles from "./TestbedsPage.module.css";
 
@@ -27,6 +28,7 @@ const DRIVERS: Record<TestbedView["driver"], string> = {
 
 function factsOf(testbed: TestbedView): string {
   const facts = [DRIVERS[testbed.driver]];
+  if (testbed.vm) facts.push(DISTRIBUTIONS[testbed.vm.distribution]);
   if (testbed.shared_machine) facts.push("both gateways share its CPUs");
   if (testbed.underlay_mtu !== null) facts.push(`underlay MTU ${testbed.underlay_mtu} B`);
   return facts.join(" · ");
