@@ -89,9 +89,10 @@ def _own_form(name: str, value: HostChoice) -> HostChoice:
 
 
 ORDER = (
-    "underlay_mtu", "channels", "udp_rss_ports", "ring_packets", "adaptive_coalescing", "coalesce_us", "gro", "tso",
-    "gso", "udp_segmentation", "udp_gro_forwarding", "qdisc", "irq_cpus", "rps_cpus", "xps_cpus", "governor",
+    "channels", "udp_rss_ports", "ring_packets", "adaptive_coalescing", "coalesce_us", "gro", "tso", "gso",
+    "udp_segmentation", "udp_gro_forwarding", "qdisc", "underlay_mtu", "irq_cpus", "rps_cpus", "xps_cpus", "governor",
     "socket_buffer_max_bytes", "netdev_budget", "netdev_budget_us", "netdev_max_backlog", "busy_poll_us",
     "busy_read_us",
 )  # fmt: skip
+"""Undone the other way round: the kernel's own qdisc, which it dimensions by the MTU, comes back after that."""
 assert set(ORDER) == set(HostTuning.model_fields)  # noqa: S101 - a field without a place would never be set

@@ -17,6 +17,8 @@ INTERRUPTS = Path("/proc/irq")
 NO_QUEUE_INTERRUPT = re.compile("config|async|ctrl|mgmt|misc|fdir")
 CARRIER_TIMEOUT_S = 15.0
 DEFAULT_HANDLE = "0:"
+UNMODIFIED = "unmodified"
+"""ethtool's way to say that everything is as asked for already."""
 HASHED = {
     "m": "L2DA",
     "v": "VLAN tag",
@@ -30,13 +32,10 @@ HASHED = {
 
 FEATURES = {
     "gro": "generic-receive-offload",
-    "tso": "tcp-segmentation-offload",
     "gso": "generic-segmentation-offload",
     "lro": "large-receive-offload",
-    "tx-udp-segmentation": "tx-udp-segmentation",
-    "rx-udp-gro-forwarding": "rx-udp-gro-forwarding",
 }
-"""How ethtool wants an offload to be called, and how it calls it."""
+"""Offloads that ethtool wants to be called one way and calls another."""
 
 
 class Setting(NamedTuple):
@@ -71,14 +70,26 @@ def write(setting: Setting, value: str) -> None:
     interface, _, name = setting.target.partition(" ")
     carried = _carrier(interface)
     result = attempt(_TOOLS[setting.kind][1](interface, name, value), timeout_s=30)
-    # ethtool's way to say that everything is as asked for already.
-    if result.returncode != 0 and "unmodified" not in result.stderr:
+    if result.returncode != 0 and UNMODIFIED not in result.stderr:
         raise _refused(setting, value, (result.stderr or result.stdout).strip()[:300])
     deadline = time.monotonic() + CARRIER_TIMEOUT_S
     while carried and not _carrier(interface):
         if time.monotonic() > deadline:
             raise _refused(setting, value, f"the link did not come back within {CARRIER_TIMEOUT_S:g} s")
         time.sleep(0.05)
+
+
+def settable(interface: str, kind: str, *names: str) -> bool:
+    """Whether the driver takes one of these, of ethtool's: asked for what is set already, which changes nothing.
+
+    Some drivers tell values that they never let anybody change, as vmxnet3 does with its channels.
+    """
+    return any(_takes_its_own(interface, kind, name) for name in names)
+
+
+def shown(offload: str) -> str:
+    """How ethtool calls an offload."""
+    return FEATURES.get(offload, offload)
 
 
 def same(setting: Setting, one: str, other: str) -> bool:
@@ -183,10 +194,19 @@ def output(*argv: str) -> str:
         return ""
 
 
+def _takes_its_own(interface: str, kind: str, name: str) -> bool:
+    reader, writer = _TOOLS[kind]
+    value = reader(interface, name)
+    if value is None:
+        return False
+    result = attempt(writer(interface, name, value), timeout_s=10)
+    return result.returncode == 0 or UNMODIFIED in result.stderr
+
+
 def _current(option: str) -> Callable[[str, str], str | None]:
     def reader(interface: str, name: str) -> str | None:
-        shown = {"combined": "Combined"}.get(name, name.upper())
-        value = sections(output(option, interface)).get("Current hardware settings", {}).get(shown, "n/a")
+        called = {"combined": "Combined"}.get(name, name.upper())
+        value = sections(output(option, interface)).get("Current hardware settings", {}).get(called, "n/a")
         return value if value.isdecimal() else None
 
     return reader
@@ -194,8 +214,8 @@ def _current(option: str) -> Callable[[str, str], str | None]:
 
 def _value(option: str) -> Callable[[str, str], str | None]:
     def reader(interface: str, name: str) -> str | None:
-        shown = {"adaptive-rx": "Adaptive RX", **FEATURES}.get(name, name)
-        value = values(output(option, interface)).get(shown, "n/a")
+        called = {"adaptive-rx": "Adaptive RX"}.get(name, shown(name))
+        value = values(output(option, interface)).get(called, "n/a")
         return None if value == "n/a" else value
 
     return reader

@@ -14,7 +14,6 @@ from typing import Any
 
 from wiretune_agent.errors import AgentError
 from wiretune_agent.host_settings import (
-    FEATURES,
     NETWORK,
     POLICIES,
     Setting,
@@ -27,6 +26,8 @@ from wiretune_agent.host_settings import (
     queue_files,
     read,
     same,
+    settable,
+    shown,
     values,
     write,
 )
@@ -43,11 +44,12 @@ SYSCTLS = {
 }
 """In net.core. A network namespace has only some of them, and some of those for reading only."""
 OFFLOADS = {
-    "gro": "gro",
-    "tso": "tso",
-    "gso": "gso",
-    "udp_segmentation": "tx-udp-segmentation",
-    "udp_gro_forwarding": "rx-udp-gro-forwarding",
+    "gro": ("gro",),
+    # Not ethtool's "tso", which also turns on what was off before: segmentation that rewrites IPv4 IDs.
+    "tso": ("tx-tcp-segmentation", "tx-tcp6-segmentation"),
+    "gso": ("gso",),
+    "udp_segmentation": ("tx-udp-segmentation",),
+    "udp_gro_forwarding": ("rx-udp-gro-forwarding",),
 }
 
 Steps = Iterator[tuple[Setting, str]]
@@ -115,20 +117,21 @@ def differences(state_folder: Path) -> Iterator[str]:
 def available(interface: str, udp_flow: str, *, whole_host: bool) -> list[str]:
     """Names of tuner's HostTuning that this host has. `whole_host`: also those that namespaces share."""
     rings, channels = output("-g", interface), output("-l", interface)
-    coalescing, features = values(output("-c", interface)), values(output("-k", interface))
+    features = values(output("-k", interface))
     has = {
         "underlay_mtu": True,
-        "channels": max(most(channels, name) for name in ("Combined", "RX")) > 1,
+        "channels": max(most(channels, name) for name in ("Combined", "RX")) > 1
+        and settable(interface, "channels", "combined", "rx"),
         "udp_rss_ports": bool(hashed(output("-n", interface, "rx-flow-hash", udp_flow))),
-        "ring_packets": most(rings, "RX") > 0,
-        "adaptive_coalescing": coalescing.get("Adaptive RX", "n/a") != "n/a",
-        "coalesce_us": coalescing.get("rx-usecs", "n/a") != "n/a",
+        "ring_packets": most(rings, "RX") > 0 and settable(interface, "ring", "rx"),
+        "adaptive_coalescing": settable(interface, "coalesce", "adaptive-rx"),
+        "coalesce_us": settable(interface, "coalesce", "rx-usecs"),
         "qdisc": (NETWORK / interface).exists(),
         "irq_cpus": bool(interrupts(interface)) and whole_host,
         "rps_cpus": any(map(_writable, queue_files(interface, "rx", "rps_cpus"))),
         "xps_cpus": any(map(_writable, queue_files(interface, "tx", "xps_cpus"))),
         "governor": whole_host and any(map(_writable, POLICIES.glob("policy*/scaling_governor"))),
-        **{name: FEATURES[offload] in features for name, offload in OFFLOADS.items()},
+        **{name: any(shown(one) in features for one in offloads) for name, offloads in OFFLOADS.items()},
         **{name: all(_writable(_sysctl(one)) for one in files) for name, files in SYSCTLS.items()},
     }
     return sorted(name for name, present in has.items() if present)
@@ -139,8 +142,6 @@ def _steps(tuning: Mapping[str, Any], interface: str, udp_flow: str) -> Steps:
     for name, value in tuning.items():
         if name in SYSCTLS:
             yield from ((Setting("text", str(_sysctl(one))), str(value)) for one in SYSCTLS[name])
-        elif name in OFFLOADS:
-            yield Setting("feature", f"{interface} {OFFLOADS[name]}"), "on" if value else "off"
         elif name == "udp_rss_ports":
             yield Setting("flow-hash", f"{interface} {udp_flow}"), "sdfn" if value else "sd"
         elif name in _STEPS:
@@ -174,12 +175,25 @@ def _xps_cpus(interface: str, value: str) -> Steps:
         yield Setting("mask", str(path)), mask_of(cpus_of(value)[index :: len(paths)])
 
 
+def _offloads(*offloads: str) -> Callable[[str, bool], Steps]:
+    """Those that can be changed: a NIC may have TSO for IPv4 only."""
+
+    def steps(interface: str, value: bool) -> Steps:
+        features = values(output("-k", interface))
+        for one in offloads:
+            if shown(one) in features:
+                yield Setting("feature", f"{interface} {one}"), "on" if value else "off"
+
+    return steps
+
+
 _STEPS: dict[str, Callable[[str, Any], Steps]] = {
     "underlay_mtu": lambda interface, value: iter([(Setting("mtu", interface), str(value))]),
     "channels": _channels,
     "ring_packets": lambda i, value: iter([(Setting("ring", f"{i} {name}"), str(value)) for name in ("rx", "tx")]),
     "adaptive_coalescing": lambda i, on: iter([(Setting("coalesce", f"{i} adaptive-rx"), "on" if on else "off")]),
     "coalesce_us": lambda interface, value: iter([(Setting("coalesce", f"{interface} rx-usecs"), str(value))]),
+    **{name: _offloads(*offloads) for name, offloads in OFFLOADS.items()},
     "qdisc": lambda interface, kind: iter([(Setting("qdisc", interface), f"{kind} {OWN_HANDLE}")]),
     "irq_cpus": _irq_cpus,
     "rps_cpus": _rps_cpus,
@@ -195,7 +209,14 @@ def _sysctl(name: str) -> Path:
 
 
 def _writable(path: Path) -> bool:
-    """Not for reading only, and not on a file system that is: containers see /sys so."""
+    """Not for reading only, and not on a file system that is: containers see /sys so.
+
+    Where nothing can be read there is nothing behind it: XPS of an interface with one queue.
+    """
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
     return os.access(path, os.W_OK) and path.stat().st_mode & 0o200 != 0
 
 
