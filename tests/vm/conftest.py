@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from vm_gateway import Link, Machine
+from vm_gateway import Link, Machine, provisioned_or_failed
 
-from app.lab.driver import LabError, ProvisionedTestbed
+from app.lab.driver import ProvisionedTestbed
 from app.lab.ssh import SshDriver, SshHost
 from app.lab.vm import VmDriver
 from tests.contract.service_process import ServiceProcess
@@ -80,11 +80,7 @@ def driver() -> Iterator[VmDriver]:
 
 @pytest.fixture(scope="session")
 def provisioned(driver: VmDriver) -> ProvisionedTestbed:
-    try:
-        return driver.provision(lambda *_: None, lambda: False)
-    except LabError as error:
-        # Without its detail, which has the console of a machine that does not boot, nobody could tell why.
-        pytest.fail(f"no virtual machines: {error.message}\n{error.hint}\n{error.detail}", pytrace=False)
+    return provisioned_or_failed(driver)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from test_vm_study import KERNEL, PACKETS, TCP, WIRELANE, run, shares
-from vm_gateway import Machine, different
+from vm_gateway import Machine, different, provisioned_or_failed
 
 from app.lab.distribution import Distribution
-from app.lab.driver import LabError, ProvisionedTestbed
+from app.lab.driver import ProvisionedTestbed
 from app.lab.vm import Nic, VmDriver
 from tuner.candidate import Candidate
 from tuner.host_tuning import HostTuning
@@ -55,12 +55,7 @@ def other(request: pytest.FixtureRequest) -> Iterator[VmDriver]:
 
 @pytest.fixture(scope="module")
 def other_provisioned(other: VmDriver) -> ProvisionedTestbed:
-    try:
-        return other.provision(lambda *_: None, lambda: False)
-    except LabError as error:
-        if "keyring" in error.message:
-            pytest.skip(f"{error.message}; {error.hint}")
-        pytest.fail(f"no virtual machines: {error.message}\n{error.hint}\n{error.detail}", pytrace=False)
+    return provisioned_or_failed(other)
 
 
 def variables_of(driver: VmDriver, tuning: HostTuning) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
+from app.lab.driver import LabError, ProvisionedTestbed
 from app.lab.vm import VmDriver
 from tuner.candidate import Gateway
 
@@ -28,6 +31,17 @@ systemctl list-units --all --no-legend --plain 'wiretune*'
 find /run/wiretune /tmp /etc /usr/local /root /opt -xdev -type f -printf '%p %s\\n' 2>/dev/null | sort
 mount | sort
 """
+
+
+def provisioned_or_failed(driver: VmDriver) -> ProvisionedTestbed:
+    """The machines, booted; skips the test where this machine cannot tell their distribution's packages from others."""
+    try:
+        return driver.provision(lambda *_: None, lambda: False)
+    except LabError as error:
+        if "keyring" in error.message:
+            pytest.skip(f"{error.message}; {error.hint}")
+        # Without its detail, which has the console of a machine that does not boot, nobody could tell why.
+        pytest.fail(f"no virtual machines: {error.message}\n{error.hint}\n{error.detail}", pytrace=False)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _build(folder: Path, distribution: Distribution) -> None:
     try:
         _bootstrap(root, distribution)
         _customise(root, distribution)
-        next(path for path in (root / "boot").glob("vmlinuz-*") if not path.is_symlink()).rename(building / "vmlinuz")
+        next((root / "boot").glob("vmlinuz-*")).rename(building / "vmlinuz")
         run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), str(building / "disk.img"),
              f"{IMAGE_MIB}M"], timeout_s=BUILD_TIMEOUT_S)  # fmt: skip
         shutil.rmtree(root)
